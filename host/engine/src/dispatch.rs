@@ -1,0 +1,369 @@
+//! Dispatching: which task is next, from memory. Pure: it holds open runs, and is told the time and what happened.
+//!
+//! Every trigger is a lane, and lanes take turns, so that none starves another. A lane holds a bounded window of runs;
+//! the rest stays in the store and is paged in when there is room. Of the runs that share an ordering key only the
+//! first is at work.
+
+mod lane;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::definition::Switch;
+use crate::deliver::Doors;
+use crate::id::RunId;
+use crate::plan::{Act, Plan, TriggerPlan};
+use crate::record::{TASK_JUDGE, TaskState};
+use crate::run::{OpenRun, waits_for_time};
+use crate::time::Time;
+
+use lane::Lane;
+
+/// What is due later than this stays in the store until its time is near.
+pub const HORIZON: Duration = Duration::from_secs(600);
+
+/// The open work in memory.
+pub struct Dispatch {
+    runs: HashMap<RunId, OpenRun>,
+    lanes: HashMap<Arc<str>, Lane>,
+    /// The lanes that have something ready, in the order of their turns.
+    ring: VecDeque<Arc<str>>,
+    /// The runs of each ordering key, in commit order; the first is at work.
+    lines: HashMap<(Arc<str>, Arc<str>), VecDeque<RunId>>,
+    timers: BinaryHeap<Reverse<(Time, u64, Wake)>>,
+    n_timers: u64,
+    /// Tasks that a door or a switch held back, to be looked at again when either changes.
+    parked: HashSet<(RunId, usize)>,
+    bytes_held: usize,
+    runs_max: usize,
+    bytes_max: usize,
+}
+
+/// What a timer wakes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Wake {
+    Task(RunId, usize),
+    Lane(Arc<str>),
+}
+
+/// A task to be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The run.
+    pub run: RunId,
+    /// The task's place in it.
+    pub task_at: usize,
+}
+
+/// A lane, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaneView {
+    /// The trigger.
+    pub trigger: Arc<str>,
+    /// Runs in memory.
+    pub n_runs: usize,
+    /// Tasks that could start now.
+    pub n_ready: usize,
+    /// Attempts under way.
+    pub n_busy: u32,
+    /// Whether there is more in the store.
+    pub has_more: bool,
+}
+
+impl Dispatch {
+    /// Nothing is open. A lane holds at most `runs_max` runs, and all of them about `bytes_max` bytes.
+    pub fn new(runs_max: usize, bytes_max: usize) -> Self {
+        Self {
+            runs: HashMap::new(),
+            lanes: HashMap::new(),
+            ring: VecDeque::new(),
+            lines: HashMap::new(),
+            timers: BinaryHeap::new(),
+            n_timers: 0,
+            parked: HashSet::new(),
+            bytes_held: 0,
+            runs_max,
+            bytes_max,
+        }
+    }
+
+    /// Takes in a run that the store has. What is due far ahead, and what the lane has no room for, stays there only.
+    pub fn add(&mut self, run: OpenRun, now: Time) {
+        if self.runs.contains_key(&run.id) {
+            return;
+        }
+        let is_far = run.due_first().is_some_and(|due| due > now + HORIZON) && run.order_key.is_none();
+        if is_far {
+            return;
+        }
+        let first_task = run.tasks.first().map_or(i64::MAX, |task| task.id.seq());
+        let (runs_max, is_full) = (self.runs_max, self.bytes_held > self.bytes_max);
+        let lane = self.lanes.entry(Arc::clone(&run.trigger)).or_default();
+        if lane.n_runs >= runs_max || is_full || lane.spilled_after.is_some() {
+            lane.spill(first_task);
+            return;
+        }
+        self.keep(run, now);
+    }
+
+    /// Takes in a run that was paged in for a lane, whatever its window.
+    pub fn keep(&mut self, run: OpenRun, now: Time) {
+        let id = run.id;
+        if self.runs.contains_key(&id) {
+            return;
+        }
+        let lane = self.lanes.entry(Arc::clone(&run.trigger)).or_default();
+        lane.n_runs += 1;
+        self.bytes_held += run.bytes_held();
+        let line = run.order_key.clone().map(|key| (Arc::clone(&run.trigger), key));
+        self.runs.insert(id, run);
+        if let Some(line) = line {
+            let line = self.lines.entry(line).or_default();
+            // What was paged in may be older than what an append brought meanwhile.
+            let at = line.partition_point(|other| *other < id);
+            line.insert(at, id);
+            if at != 0 {
+                return;
+            }
+        }
+        self.activate(id, now);
+    }
+
+    /// The run, if it is in memory.
+    pub fn run(&mut self, id: RunId) -> Option<&mut OpenRun> {
+        self.runs.get_mut(&id)
+    }
+
+    /// Puts the tasks of a run that can go on where they belong: ready, or to wait for their time.
+    pub fn activate(&mut self, id: RunId, now: Time) {
+        let Some(run) = self.runs.get(&id) else { return };
+        if !self.is_first(run) {
+            return;
+        }
+        let waiting: Vec<(usize, Option<Time>)> = run
+            .tasks
+            .iter()
+            .enumerate()
+            .filter(|(_, task)| !task.is_busy && waits_for_time(task.progress.state))
+            .map(|(at, task)| (at, task.progress.due))
+            .collect();
+        for (at, due) in waiting {
+            match due.filter(|due| *due > now) {
+                Some(due) => self.wake_at(due, Wake::Task(id, at)),
+                None => self.make_ready(id, at),
+            }
+        }
+    }
+
+    /// An attempt that could not really be made: looked at again at this time.
+    pub fn block(&mut self, start: Start, until: Time) {
+        self.free(start);
+        self.parked.insert((start.run, start.task_at));
+        self.wake_at(until, Wake::Task(start.run, start.task_at));
+    }
+
+    /// An attempt has ended: its place in the lane is free.
+    pub fn free(&mut self, start: Start) {
+        let Some(run) = self.runs.get_mut(&start.run) else { return };
+        run.tasks[start.task_at].is_busy = false;
+        let trigger = Arc::clone(&run.trigger);
+        if let Some(lane) = self.lanes.get_mut(&trigger) {
+            lane.n_busy = lane.n_busy.saturating_sub(1);
+            if !lane.in_ring && !lane.ready.is_empty() {
+                lane.in_ring = true;
+                self.ring.push_back(trigger);
+            }
+        }
+    }
+
+    /// A run has no open task any more, or goes back to the store: the next one of its ordering key may begin.
+    pub fn remove(&mut self, id: RunId, now: Time) {
+        let Some(run) = self.runs.remove(&id) else { return };
+        self.bytes_held = self.bytes_held.saturating_sub(run.bytes_held());
+        if let Some(lane) = self.lanes.get_mut(&run.trigger) {
+            lane.n_runs -= 1;
+            if lane.is_idle() {
+                self.lanes.remove(&run.trigger);
+            }
+        }
+        let Some(key) = run.order_key else { return };
+        let key = (run.trigger, key);
+        let Some(line) = self.lines.get_mut(&key) else { return };
+        let was_first = line.front() == Some(&id);
+        line.retain(|other| *other != id);
+        match line.front().copied() {
+            Some(next) if was_first => self.activate(next, now),
+            Some(_) => {}
+            None => {
+                self.lines.remove(&key);
+            }
+        }
+    }
+
+    /// Wakes what is due.
+    pub fn tick(&mut self, now: Time) {
+        while let Some(Reverse((due, _, _))) = self.timers.peek() {
+            if *due > now {
+                return;
+            }
+            let Some(Reverse((_, _, wake))) = self.timers.pop() else { return };
+            match wake {
+                Wake::Lane(trigger) => {
+                    if let Some(lane) = self.lanes.get_mut(&trigger)
+                        && !lane.in_ring
+                    {
+                        lane.in_ring = true;
+                        self.ring.push_back(trigger);
+                    }
+                }
+                Wake::Task(id, at) => {
+                    let is_due = |run: &OpenRun| {
+                        let task = &run.tasks[at];
+                        !task.is_busy
+                            && waits_for_time(task.progress.state)
+                            && task.progress.due.is_none_or(|due| due <= now)
+                    };
+                    if self.runs.get(&id).is_some_and(|run| at < run.tasks.len() && is_due(run)) {
+                        self.make_ready(id, at);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks again at everything that a door or a switch held back: one of them has changed.
+    pub fn wake_all(&mut self) {
+        for (id, at) in std::mem::take(&mut self.parked) {
+            self.make_ready(id, at);
+        }
+        for (trigger, lane) in &mut self.lanes {
+            if !lane.in_ring && !lane.ready.is_empty() {
+                lane.in_ring = true;
+                self.ring.push_back(Arc::clone(trigger));
+            }
+        }
+    }
+
+    /// When something is due next.
+    pub fn due_next(&self) -> Option<Time> {
+        self.timers.peek().map(|Reverse((due, _, _))| *due)
+    }
+
+    /// The next task to be started: it counts as under way from now on.
+    pub fn next(&mut self, plan: &Plan, doors: &Doors, now: Time) -> Option<Start> {
+        while let Some(trigger) = self.ring.pop_front() {
+            let Some(lane) = self.lanes.get_mut(&trigger) else { continue };
+            let defined = plan.trigger(&trigger);
+            if !lane.may_start(defined.map(|trigger| &**trigger), now) {
+                lane.in_ring = false;
+                if let Some(until) = lane.until.take() {
+                    self.wake_at(until, Wake::Lane(trigger));
+                }
+                continue;
+            }
+            let Some((id, at)) = lane.ready.pop_front() else {
+                lane.in_ring = false;
+                continue;
+            };
+            // The lane's next turn comes after the others'.
+            self.ring.push_back(Arc::clone(&trigger));
+            let start = Start { run: id, task_at: at };
+            if self.is_startable(start, defined.map(|trigger| &**trigger), doors, now) {
+                return Some(start);
+            }
+        }
+        None
+    }
+
+    fn is_startable(&mut self, start: Start, trigger: Option<&TriggerPlan>, doors: &Doors, now: Time) -> bool {
+        let Some(run) = self.runs.get_mut(&start.run) else { return false };
+        let Some(task) = run.tasks.get_mut(start.task_at) else { return false };
+        // A task can be named twice, by a timer and by a wake; what is under way or over is not started again.
+        if task.is_busy || !waits_for_time(task.progress.state) || task.progress.due.is_some_and(|due| due > now) {
+            return false;
+        }
+        let action = trigger.and_then(|trigger| trigger.actions.iter().find(|action| action.name == task.action));
+        if task.ordinal != TASK_JUDGE
+            && let Some(Act::Send(send)) = action.map(|action| &action.act)
+            && let Some(blocked) = doors.peek(&send.connection)
+        {
+            self.parked.insert((start.run, start.task_at));
+            self.wake_at(blocked.until, Wake::Task(start.run, start.task_at));
+            return false;
+        }
+        task.is_busy = true;
+        self.parked.remove(&(start.run, start.task_at));
+        let trigger_name = Arc::clone(&run.trigger);
+        if let Some(lane) = self.lanes.get_mut(&trigger_name) {
+            lane.started(trigger, now);
+        }
+        true
+    }
+
+    /// A lane that has room again and more in the store: the trigger, and the last task that it has seen.
+    pub fn wants(&mut self) -> Option<(Arc<str>, i64)> {
+        if self.bytes_held > self.bytes_max {
+            return None;
+        }
+        let half = self.runs_max / 2;
+        let lane = self.lanes.iter_mut().find(|(_, lane)| lane.wants_more(half));
+        lane.map(|(trigger, lane)| (Arc::clone(trigger), lane.begin_load()))
+    }
+
+    /// The store had no more for this lane than what was taken in; `last` is the last task that it gave.
+    pub fn loaded(&mut self, trigger: &Arc<str>, last: Option<i64>, is_all: bool) {
+        if let Some(lane) = self.lanes.get_mut(trigger) {
+            lane.end_load(last, is_all);
+            if lane.is_idle() {
+                self.lanes.remove(trigger);
+            }
+        }
+    }
+
+    /// What holds a task of a run in memory back that is not written in its state.
+    pub fn holds(&self, id: RunId, plan: &Plan) -> Option<TaskState> {
+        let run = self.runs.get(&id)?;
+        let is_paused = plan.trigger(&run.trigger).is_some_and(|trigger| trigger.switch == Switch::Paused);
+        match (self.is_first(run), is_paused) {
+            (false, _) => Some(TaskState::WaitingOrder),
+            (true, true) => Some(TaskState::WaitingPaused),
+            (true, false) => None,
+        }
+    }
+
+    /// All lanes, for people.
+    pub fn view(&self) -> Vec<LaneView> {
+        let mut views: Vec<_> = self.lanes.iter().map(|(trigger, lane)| lane.view(trigger)).collect();
+        views.sort_unstable_by(|a, b| a.trigger.cmp(&b.trigger));
+        views
+    }
+
+    /// Runs in memory, and about how many bytes they hold.
+    pub fn size(&self) -> (usize, usize) {
+        (self.runs.len(), self.bytes_held)
+    }
+
+    fn is_first(&self, run: &OpenRun) -> bool {
+        let Some(key) = &run.order_key else { return true };
+        let line = self.lines.get(&(Arc::clone(&run.trigger), Arc::clone(key)));
+        line.and_then(|line| line.front()) == Some(&run.id)
+    }
+
+    fn make_ready(&mut self, id: RunId, at: usize) {
+        let Some(run) = self.runs.get(&id) else { return };
+        let trigger = Arc::clone(&run.trigger);
+        let lane = self.lanes.entry(Arc::clone(&trigger)).or_default();
+        lane.ready.push_back((id, at));
+        if !lane.in_ring {
+            lane.in_ring = true;
+            self.ring.push_back(trigger);
+        }
+    }
+
+    fn wake_at(&mut self, due: Time, wake: Wake) {
+        self.n_timers += 1;
+        self.timers.push(Reverse((due, self.n_timers, wake)));
+    }
+}

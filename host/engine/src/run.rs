@@ -1,0 +1,183 @@
+//! Open runs, as they are held in memory between the commit that began them and the one that ends them.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::evaluation::read_detail;
+use crate::event::Event;
+use crate::id::{EventId, RunId, TaskId};
+use crate::perform::Rendered;
+use crate::ports::{RunView, TaskView};
+use crate::record::{AppendedRun, NewRun, NewTask, Progress, RunState, TaskState};
+use crate::time::Time;
+
+/// A run with open tasks.
+pub struct OpenRun {
+    /// Its id.
+    pub id: RunId,
+    /// The event's id.
+    pub event_id: EventId,
+    /// The event.
+    pub event: Arc<Event>,
+    /// The trigger.
+    pub trigger: Arc<str>,
+    /// Its version when the run began.
+    pub trigger_version: i64,
+    /// Whom or what it is about; empty for no one.
+    pub subject: Arc<str>,
+    /// What it is ordered by, if it is.
+    pub order_key: Option<Arc<str>>,
+    /// When it began.
+    pub created: Time,
+    /// Its tasks, those that are over included.
+    pub tasks: Vec<OpenTask>,
+    /// What its actions gave, by name: an object with `output`.
+    pub outputs: Arc<Value>,
+    /// A person has cancelled it; what is under way ends, and nothing new begins.
+    pub is_cancelled: bool,
+}
+
+/// A task of an open run.
+pub struct OpenTask {
+    /// Its id.
+    pub id: TaskId,
+    /// The action's name; empty for judging.
+    pub action: Arc<str>,
+    /// The action's place when the run began, or [`TASK_JUDGE`](crate::record::TASK_JUDGE).
+    pub ordinal: i32,
+    /// Where it stands.
+    pub progress: Progress,
+    /// The number of the last attempt.
+    pub number: u32,
+    /// When it was first tried.
+    pub first_try: Option<Time>,
+    /// Whether an attempt may have been made of which nothing is known.
+    pub is_again: bool,
+    /// Whether an attempt is under way.
+    pub is_busy: bool,
+    /// The message that its first try rendered.
+    pub rendered: Option<Arc<Rendered>>,
+}
+
+impl OpenTask {
+    fn new(id: TaskId, task: &NewTask) -> Self {
+        Self {
+            id,
+            action: Arc::clone(&task.action),
+            ordinal: task.ordinal,
+            progress: task.progress,
+            number: 0,
+            first_try: None,
+            is_again: false,
+            is_busy: false,
+            rendered: None,
+        }
+    }
+
+    fn stored(task: &TaskView) -> Self {
+        Self {
+            id: task.id,
+            action: Arc::clone(&task.action),
+            ordinal: task.ordinal,
+            progress: task.progress,
+            number: task.attempt_last,
+            first_try: task.attempts.first().map(|attempt| attempt.started),
+            is_again: true,
+            is_busy: false,
+            rendered: None,
+        }
+    }
+}
+
+impl OpenRun {
+    /// The run that an append just wrote.
+    pub fn appended(new: &NewRun, ids: AppendedRun, id: RunId, event: (EventId, &Arc<Event>), created: Time) -> Self {
+        Self {
+            id,
+            event_id: event.0,
+            event: Arc::clone(event.1),
+            trigger: Arc::clone(&new.trigger),
+            trigger_version: new.trigger_version,
+            subject: Arc::clone(&new.subject),
+            order_key: new.order_key.clone(),
+            created,
+            tasks: tasks_from(ids.task_first, &new.tasks),
+            outputs: Arc::new(Value::Object(Map::new())),
+            is_cancelled: false,
+        }
+    }
+
+    /// A run that the store had; none when it came without its event.
+    pub fn stored(view: RunView) -> Option<Self> {
+        let mut outputs = Map::new();
+        for task in view.tasks.iter().filter(|task| task.progress.state == TaskState::Succeeded) {
+            let output = task.attempts.last().and_then(|attempt| read_detail(&attempt.detail).output);
+            let output = output.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or(Value::Null);
+            outputs.insert(task.action.to_string(), serde_json::json!({ "output": output }));
+        }
+        Some(Self {
+            id: view.id,
+            event_id: view.event_id,
+            event: view.event?,
+            trigger: view.trigger,
+            trigger_version: view.trigger_version,
+            subject: view.subject,
+            order_key: view.order_key,
+            created: view.created,
+            tasks: view.tasks.iter().map(OpenTask::stored).collect(),
+            outputs: Arc::new(Value::Object(outputs)),
+            is_cancelled: false,
+        })
+    }
+
+    /// What the run is.
+    pub fn state(&self) -> RunState {
+        RunState::of_tasks(self.tasks.iter().map(|task| task.progress.state))
+    }
+
+    /// Notes what an action gave, for those that need it.
+    pub fn note_output(&mut self, action: &str, output: Value) {
+        let mut map = match &*self.outputs {
+            Value::Object(map) => map.clone(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Map::new(),
+        };
+        map.insert(action.to_owned(), serde_json::json!({ "output": output }));
+        self.outputs = Arc::new(Value::Object(map));
+    }
+
+    /// About how much memory the run holds.
+    pub fn bytes_held(&self) -> usize {
+        size_of::<Self>() + self.tasks.len() * size_of::<OpenTask>() + self.event.bytes_held()
+    }
+
+    /// The earliest time at which one of its tasks has to be looked at; none for at once.
+    pub fn due_first(&self) -> Option<Time> {
+        let open = self.tasks.iter().filter(|task| waits_for_time(task.progress.state));
+        open.map(|task| task.progress.due).min().flatten()
+    }
+}
+
+/// Whether a task goes on by itself, now or when its time has come.
+pub fn waits_for_time(state: TaskState) -> bool {
+    match state {
+        TaskState::Scheduled
+        | TaskState::Running
+        | TaskState::WaitingRetry
+        | TaskState::WaitingOrder
+        | TaskState::WaitingRate
+        | TaskState::WaitingBreaker
+        | TaskState::WaitingPaused => true,
+        TaskState::WaitingNeeds
+        | TaskState::Succeeded
+        | TaskState::Skipped
+        | TaskState::Dead
+        | TaskState::Cancelled
+        | TaskState::Held => false,
+    }
+}
+
+/// The tasks of a run, with ids that follow one another.
+pub fn tasks_from(first: TaskId, tasks: &[NewTask]) -> Vec<OpenTask> {
+    (first.seq()..).zip(tasks).map(|(seq, task)| OpenTask::new(TaskId::of(seq), task)).collect()
+}
