@@ -39,7 +39,7 @@ test: build plugins ## Every test, with the real daemon
 	$(CARGO) test --locked --release --workspace
 
 golden: ## Write the generated references anew
-	TRAPJAW_GOLDEN=write $(CARGO) test --locked --release -p trapjaw openapi
+	TRAPJAW_GOLDEN=write $(CARGO) test --locked --release -p trapjaw the_description
 
 bench: build plugins ## Measure this machine and the daemon on it
 	$(BIN)/trapjaw bench --plugin $(CARGO_TARGET_DIR)/components/big-push.wasm

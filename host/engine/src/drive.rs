@@ -135,6 +135,8 @@ impl Driver {
             },
             () = tokio::time::sleep(sleep) => {}
         }
+        let (n_runs, bytes) = self.dispatch.size();
+        self.shared.counters.open_in_memory(n_runs, bytes);
         let now = self.shared.tools.clock.now();
         self.dispatch.tick(now);
         if now + load::AHEAD >= self.due_until {
@@ -166,8 +168,6 @@ impl Driver {
                 self.stop_within(grace);
             }
         }
-        let (n_runs, bytes) = self.dispatch.size();
-        self.shared.counters.open_in_memory(n_runs, bytes);
     }
 
     /// Lets what is under way end within the grace; what does not goes back to the store as it was.

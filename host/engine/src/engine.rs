@@ -19,7 +19,7 @@ use crate::id::{EventId, RunId, TaskId};
 use crate::intake::{Accepted, Batch, Refused, check, commands, drafts};
 use crate::perform::Tools;
 use crate::plan::Plan;
-use crate::ports::{Activity, Clock, Dice, Failure, Ledger, Past, SendError, Store, StoreError};
+use crate::ports::{Activity, Clock, Dice, Failure, Past, SendError, Store, StoreError};
 use crate::record::{Command, DeadMove, DeadTo, NewEvent, Reply};
 use crate::run::OpenRun;
 use crate::tasks;
@@ -37,8 +37,6 @@ const FEED_MAX: usize = 1_024;
 pub struct Parts {
     /// Where everything is kept.
     pub store: Arc<dyn Store>,
-    /// The same, to be read.
-    pub ledger: Arc<dyn Ledger>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Chance, for jitter.
@@ -133,7 +131,7 @@ impl Engine {
     pub async fn start(parts: Parts) -> Result<Arc<Self>, StoreError> {
         let doors = Arc::new(Doors::new(Arc::clone(&parts.clock)));
         let shared = Arc::new(Shared {
-            tools: Tools { store: parts.store, ledger: parts.ledger, doors, clock: parts.clock },
+            tools: Tools { store: parts.store, doors, clock: parts.clock },
             dice: parts.dice,
             plan: ArcSwap::new(parts.plan),
             settings: parts.settings,

@@ -9,11 +9,11 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::deliver::{Doors, NotSent};
-use crate::evaluation::{AttemptDetail, PluginAsked, Request};
+use crate::evaluation::{AttemptDetail, PluginAsked};
 use crate::event::Event;
 use crate::id::{RunId, TaskId};
 use crate::plan::{Act, ActionPlan, PluginPlan, SendPlan, TriggerPlan};
-use crate::ports::{CallError, Clock, FailureKind, Ledger, Outcome, PerformCall, Refusal, SendError, StateOp, Store};
+use crate::ports::{CallError, Clock, FailureKind, Outcome, PerformCall, Refusal, SendError, StateOp, Store};
 use crate::settle::End;
 use crate::template::{Scope, Template};
 use crate::time::Time;
@@ -26,8 +26,6 @@ pub use message::{Rendered, idempotency_key, render};
 pub struct Tools {
     /// Receipts and state.
     pub store: Arc<dyn Store>,
-    /// Earlier attempts.
-    pub ledger: Arc<dyn Ledger>,
     /// The way out.
     pub doors: Arc<Doors>,
     /// The time.
@@ -111,12 +109,7 @@ impl Attempt {
 async fn perform_send(tools: &Tools, attempt: &Attempt, action: &ActionPlan, send: &SendPlan) -> Performed {
     let mut detail = AttemptDetail { connection: Some(send.connection.name.to_string()), ..AttemptDetail::default() };
     let scope = attempt.scope(tools.clock.now());
-    let earlier = match &attempt.rendered {
-        Some(rendered) => Some(Arc::clone(rendered)),
-        None if attempt.tries > 0 => earlier_request(tools, attempt).await,
-        None => None,
-    };
-    let (rendered, message) = match message::for_send(attempt, send, &scope, earlier) {
+    let (rendered, message) = match message::for_send(attempt, send, &scope) {
         Ok(both) => both,
         Err(reason) => return Performed::dead("template", &format!("{}: template", action.name), reason, detail),
     };
@@ -142,15 +135,6 @@ async fn perform_send(tools: &Tools, attempt: &Attempt, action: &ActionPlan, sen
     }
     performed.rendered = Some(rendered);
     performed
-}
-
-/// The message as the first try rendered it, read back after a restart.
-async fn earlier_request(tools: &Tools, attempt: &Attempt) -> Option<Arc<Rendered>> {
-    let run = tools.ledger.run(attempt.run).await.ok().flatten()?;
-    let task = run.tasks.into_iter().find(|task| task.id == attempt.task)?;
-    let request: Request =
-        task.attempts.iter().find_map(|attempt| crate::evaluation::read_detail(&attempt.detail).request)?;
-    Some(Arc::new(Rendered::from_request(request)))
 }
 
 fn failed_send(err: SendError, mut detail: AttemptDetail, connection: &str) -> Performed {

@@ -76,16 +76,19 @@ impl OpenTask {
     }
 
     fn stored(task: &TaskView) -> Self {
+        // A redrive begins anew: what was tried before it counts no more.
+        let first = task.attempts.first().filter(|_| task.progress.tries > 0);
+        let request = task.attempts.first().and_then(|attempt| read_detail(&attempt.detail).request);
         Self {
             id: task.id,
             action: Arc::clone(&task.action),
             ordinal: task.ordinal,
             progress: task.progress,
             number: task.attempt_last,
-            first_try: task.attempts.first().map(|attempt| attempt.started),
+            first_try: first.map(|attempt| attempt.started),
             is_again: true,
             is_busy: false,
-            rendered: None,
+            rendered: request.map(|request| Arc::new(Rendered::from_request(request))),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The one way to start a background task: a panic there stops the host instead of being lost.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 
 use tokio::task::JoinHandle;
 
@@ -15,20 +16,29 @@ where
     F::Output: Send + 'static,
 {
     tokio::spawn(async move {
-        let watch = Watch(name);
-        let output = future.await;
-        std::mem::forget(watch);
-        output
+        let mut watch = Watch { name, is_polling: false };
+        let mut future = pin!(future);
+        poll_fn(|ctx| {
+            watch.is_polling = true;
+            let poll = future.as_mut().poll(ctx);
+            watch.is_polling = false;
+            poll
+        })
+        .await
     })
 }
 
-/// Ends the process when it is dropped by a panic; a task that is cancelled drops it quietly.
-struct Watch(&'static str);
+/// Ends the process when the task panics. A task that is cancelled drops it quietly, also where the thread that drops
+/// it is unwinding for a reason of its own.
+struct Watch {
+    name: &'static str,
+    is_polling: bool,
+}
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            tracing::error!(task = self.0, "a background task panicked: stopping, so that nothing is guessed");
+        if self.is_polling {
+            tracing::error!(task = self.name, "a background task panicked: stopping, so that nothing is guessed");
             if !cfg!(test) {
                 std::process::abort();
             }

@@ -29,7 +29,7 @@ pub struct Rendered {
 }
 
 impl Rendered {
-    pub(super) fn to_request(&self) -> Request {
+    pub(crate) fn to_request(&self) -> Request {
         let text = std::str::from_utf8(&self.body).ok().map(str::to_owned);
         Request {
             bytes: if text.is_none() { Some(self.body.to_vec()) } else { None },
@@ -40,7 +40,7 @@ impl Rendered {
         }
     }
 
-    pub(super) fn from_request(request: Request) -> Self {
+    pub(crate) fn from_request(request: Request) -> Self {
         let body = request.text.map(String::into_bytes).or(request.bytes).unwrap_or_default();
         Self { body: body.into(), content_type: request.content_type, key: request.key, options: request.options }
     }
@@ -95,10 +95,9 @@ pub(super) fn for_send(
     attempt: &Attempt,
     send: &SendPlan,
     scope: &Scope,
-    earlier: Option<Arc<Rendered>>,
 ) -> Result<(Arc<Rendered>, Message), String> {
-    let rendered = match earlier {
-        Some(rendered) => rendered,
+    let rendered = match &attempt.rendered {
+        Some(rendered) => Arc::clone(rendered),
         None => Arc::new(render(send, scope)?),
     };
     let mut map = rendered.options.clone();

@@ -26,8 +26,9 @@ pub(super) struct Want {
 enum Attempts {
     /// None.
     No,
-    /// Of tasks that succeeded, the last one: its output may be needed.
-    Succeeded,
+    /// The first one, which says when trying began and what was rendered; and of tasks that succeeded the last one,
+    /// because its output may be needed.
+    Work,
     /// All, and the sends.
     All,
 }
@@ -36,7 +37,7 @@ impl Want {
     /// For lists.
     pub(super) const TASKS: Self = Self { event: false, attempts: Attempts::No };
     /// For dispatch.
-    pub(super) const WORK: Self = Self { event: true, attempts: Attempts::Succeeded };
+    pub(super) const WORK: Self = Self { event: true, attempts: Attempts::Work };
     /// For people who look at one run.
     pub(super) const ALL: Self = Self { event: false, attempts: Attempts::All };
 }
@@ -179,7 +180,9 @@ async fn load_attempts(
     let last = "(SELECT max(number) FROM attempt WHERE task = t.task)";
     let which = match attempts {
         Attempts::No => return Ok(()),
-        Attempts::Succeeded => format!("AND t.state = {} AND t.number = {last}", TaskState::Succeeded as u8),
+        Attempts::Work => {
+            format!("AND (t.number = 1 OR t.state = {} AND t.number = {last})", TaskState::Succeeded as u8)
+        }
         Attempts::All => format!("AND (t.number <= {ATTEMPTS_FIRST} OR t.number > {last} - {ATTEMPTS_LAST})"),
     };
     let sql = format!(

@@ -1,0 +1,213 @@
+//! Request bodies: bounded in bytes, time and memory before anything reads them.
+
+use std::io::Read;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
+use bytes::Bytes;
+use flate2::read::MultiGzDecoder;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use trapjaw_engine::event::{JSON_DEPTH_MAX, json_depth};
+use trapjaw_engine::problem::Problem;
+
+use super::error::ApiError;
+use crate::config::show_path;
+
+/// How long a body may take to arrive: longer than 8 MiB on a slow line, short enough that idlers do not pile up.
+const READ_TIME_MAX: Duration = Duration::from_secs(60);
+/// Bodies up to this size are inflated where they are; longer ones would hold up other calls.
+const INFLATE_INLINE_BYTES_MAX: usize = 64 << 10;
+/// What the budget of bodies is counted in.
+const UNIT: usize = 1 << 10;
+
+/// How many bytes of bodies may be held at one time.
+pub(crate) struct BodyBudget {
+    units: Semaphore,
+    units_max: u32,
+}
+
+/// A body in memory. It counts against the budget until it is dropped.
+pub(crate) struct Held<'a> {
+    /// The body, inflated.
+    pub(crate) bytes: Bytes,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl BodyBudget {
+    /// A budget of so many bytes.
+    pub(crate) fn new(bytes: usize) -> Self {
+        let units_max = u32::try_from(bytes / UNIT).unwrap_or(u32::MAX).max(1);
+        Self { units: Semaphore::new(units_max as usize), units_max }
+    }
+
+    /// Reads a body of at most `max` bytes, inflated if it is compressed.
+    pub(crate) async fn read(&self, headers: &HeaderMap, body: Body, max: usize) -> Result<Held<'_>, ApiError> {
+        let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        if announced.is_some_and(|length| length > max) {
+            return Err(too_large(max));
+        }
+        let is_gzip = read_encoding(headers)?;
+        let held = if is_gzip { max } else { announced.unwrap_or(max) };
+        let units = u32::try_from(held / UNIT + 1).unwrap_or(u32::MAX).min(self.units_max);
+        let reading = async {
+            let permit = self.units.acquire_many(units).await;
+            let permit = permit.map_err(|_| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the host is stopping"))?;
+            let bytes = Limited::new(body, max).collect().await.map_err(|err| read_error(&*err, max))?.to_bytes();
+            Ok::<_, ApiError>(Held { bytes, _permit: permit })
+        };
+        let mut held = tokio::time::timeout(READ_TIME_MAX, reading)
+            .await
+            .map_err(|_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive"))??;
+        if is_gzip {
+            held.bytes = inflate_off_path(held.bytes, max).await?;
+        }
+        Ok(held)
+    }
+
+    /// Reads a JSON body of at most `max` bytes into a type, and says which field is wrong.
+    pub(crate) async fn json<T: DeserializeOwned>(
+        &self,
+        headers: &HeaderMap,
+        body: Body,
+        max: usize,
+    ) -> Result<T, ApiError> {
+        expect_type(headers, &["application/json"])?;
+        let held = self.read(headers, body, max).await?;
+        read_json(&held.bytes)
+    }
+}
+
+/// Reads JSON text into a type: 400 for what is not JSON, 422 for what does not fit, with the path.
+pub(crate) fn read_json<T: DeserializeOwned>(text: &[u8]) -> Result<T, ApiError> {
+    if json_depth(text) > JSON_DEPTH_MAX {
+        return Err(ApiError::bad_at("", format!("the JSON nests deeper than {JSON_DEPTH_MAX}")));
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|err| {
+        let problem = vec![Problem::at(show_path(err.path()), err.inner().to_string())];
+        if err.inner().is_data() { ApiError::invalid(problem) } else { ApiError::bad(problem) }
+    })?;
+    deserializer.end().map_err(|err| ApiError::bad_at("", err.to_string()))?;
+    Ok(value)
+}
+
+/// The media type of a body, in lower case and without parameters; empty when there is none.
+pub(crate) fn media_type(headers: &HeaderMap) -> String {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// Refuses a body of another media type: 415.
+pub(crate) fn expect_type(headers: &HeaderMap, expected: &[&str]) -> Result<(), ApiError> {
+    let got = media_type(headers);
+    if expected.contains(&got.as_str()) {
+        return Ok(());
+    }
+    let expected = expected.join(" or ");
+    Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("content type {expected} is expected, not `{got}`")))
+}
+
+/// The answer to a body that is too large.
+pub(crate) fn too_large(max: usize) -> ApiError {
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {max} bytes"))
+}
+
+fn read_encoding(headers: &HeaderMap) -> Result<bool, ApiError> {
+    match headers.get(CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?").to_ascii_lowercase()).as_deref() {
+        None | Some("identity") => Ok(false),
+        Some("gzip" | "x-gzip") => Ok(true),
+        Some(_) => Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content encoding gzip or none is expected")),
+    }
+}
+
+fn read_error(err: &(dyn std::error::Error + Send + Sync + 'static), max: usize) -> ApiError {
+    if err.is::<LengthLimitError>() { too_large(max) } else { ApiError::bad_at("", "the body broke off") }
+}
+
+async fn inflate_off_path(bytes: Bytes, max: usize) -> Result<Bytes, ApiError> {
+    if bytes.len() <= INFLATE_INLINE_BYTES_MAX && max <= INFLATE_INLINE_BYTES_MAX {
+        return inflate(&bytes, max);
+    }
+    let inflating = tokio::task::spawn_blocking(move || inflate(&bytes, max));
+    inflating.await.map_err(|_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be inflated"))?
+}
+
+/// Inflates, and stops at the first byte beyond the bound: a small body may stand for gigabytes.
+fn inflate(bytes: &[u8], max: usize) -> Result<Bytes, ApiError> {
+    let mut inflated = Vec::new();
+    let bound = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
+    MultiGzDecoder::new(bytes)
+        .take(bound)
+        .read_to_end(&mut inflated)
+        .map_err(|err| ApiError::bad_at("", format!("the gzip stream is broken: {err}")))?;
+    if inflated.len() > max { Err(too_large(max)) } else { Ok(inflated.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::response::IntoResponse;
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use std::io::Write;
+
+    const MAX: usize = 1_000;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    async fn check(encoding: Option<&str>, body: Vec<u8>, expected: Result<&[u8], u16>) {
+        let budget = BodyBudget::new(1 << 20);
+        let mut headers = HeaderMap::new();
+        if let Some(encoding) = encoding {
+            headers.insert(CONTENT_ENCODING, encoding.parse().unwrap());
+        }
+        let read = budget.read(&headers, Body::from(body), MAX).await;
+        match (read, expected) {
+            (Ok(held), expected) => assert_eq!(Ok(&held.bytes[..]), expected),
+            (Err(error), expected) => assert_eq!(Err(error.into_response().status().as_u16()), expected),
+        }
+    }
+
+    #[tokio::test]
+    async fn bodies_are_bounded_and_inflated() {
+        check(None, b"abc".to_vec(), Ok(b"abc")).await;
+        check(None, vec![b'x'; MAX], Ok(&[b'x'; MAX])).await;
+        check(None, vec![b'x'; MAX + 1], Err(413)).await;
+        check(Some("gzip"), gzip(b"abc"), Ok(b"abc")).await;
+        check(Some("gzip"), gzip(&[b'x'; MAX]), Ok(&[b'x'; MAX])).await;
+        check(Some("gzip"), gzip(&vec![b'x'; 1 << 20]), Err(413)).await;
+        check(Some("gzip"), b"not gzip".to_vec(), Err(400)).await;
+        check(Some("gzip"), gzip(b"abc")[..10].to_vec(), Err(400)).await;
+        check(Some("br"), b"abc".to_vec(), Err(415)).await;
+    }
+
+    #[test]
+    fn json_errors_tell_syntax_from_content() {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Shape {
+            #[expect(dead_code, reason = "only its reading is tested")]
+            n: u32,
+        }
+        let check = |text: &str, status: u16, path: &str| {
+            let error = read_json::<Shape>(text.as_bytes()).unwrap_err();
+            assert_eq!(error.errors()[0].path, path, "{text}");
+            assert_eq!(error.into_response().status().as_u16(), status, "{text}");
+        };
+        check("{", 400, "");
+        check("", 400, "");
+        check(r#"{"n": "x"}"#, 422, "n");
+        check(r#"{"m": 1}"#, 422, "m");
+        check(r#"{"n": 1} x"#, 400, "");
+        check(&"[".repeat(65), 400, "");
+        assert!(read_json::<Shape>(br#"{"n": 1}"#).is_ok());
+    }
+}

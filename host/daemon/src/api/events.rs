@@ -1,0 +1,144 @@
+//! Events as they are kept.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, RawQuery, State};
+use serde::Deserialize;
+use serde_json::Value;
+use trapjaw_engine::evaluation::read_evaluations;
+use trapjaw_engine::id::{EventId, RunId};
+use trapjaw_engine::ports::{EventFilter, EventView, RunFilter};
+use trapjaw_engine::time::Time;
+use utoipa::IntoParams;
+
+use super::App;
+use super::auth::Caller;
+use super::error::{ApiError, ProblemBody};
+use super::page::{Items, read_id, read_limit, read_page, read_query};
+use super::view::{EventBody, RunBody};
+use crate::pass::Act;
+
+/// Which events.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct EventQuery {
+    /// Of this CloudEvents source.
+    source: Option<String>,
+    /// With this CloudEvents id.
+    id: Option<String>,
+    /// Of this type.
+    r#type: Option<String>,
+    /// Taken at or after this time.
+    since: Option<String>,
+    /// Taken before this time.
+    until: Option<String>,
+    /// The most rows.
+    limit: Option<u32>,
+    /// Where the page begins: `next` of the page before.
+    cursor: Option<String>,
+}
+
+/// List events, newest first.
+#[utoipa::path(get, path = "/v1/events", tag = "events", params(EventQuery), responses((status = 200, body = Items<EventBody>), (status = "4XX", body = ProblemBody)))]
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Items<EventBody>>, ApiError> {
+    caller.may(Act::Read)?;
+    let query: EventQuery = read_query(query.as_deref())?;
+    let page = read_page::<EventId>(query.limit, query.cursor.as_deref(), EventId::seq)?;
+    let filter = EventFilter {
+        source: query.source,
+        id: query.id,
+        kind: query.r#type,
+        since: read_time("since", query.since.as_deref())?,
+        until: read_time("until", query.until.as_deref())?,
+    };
+    let rows = app.ledger.events(filter, page).await?;
+    Ok(Json(Items::page(rows, page.rows_max, |row| row.id.to_string(), |row| Some(row.into()))))
+}
+
+/// Show one event.
+#[utoipa::path(get, path = "/v1/events/{id}", tag = "events", params(("id" = String, Path)), responses((status = 200, body = EventBody), (status = "4XX", body = ProblemBody)))]
+pub(crate) async fn show(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<EventBody>, ApiError> {
+    caller.may(Act::Read)?;
+    Ok(Json(find(&app, &id).await?.into()))
+}
+
+/// List what each trigger whose pattern matched made of the event.
+#[utoipa::path(get, path = "/v1/events/{id}/evaluations", tag = "events", params(("id" = String, Path)), responses((status = 200, body = Items<Object>), (status = "4XX", body = ProblemBody)))]
+pub(crate) async fn evaluations(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Items<Value>>, ApiError> {
+    caller.may(Act::Read)?;
+    let event = find(&app, &id).await?;
+    let mut items = values(&event.evaluations);
+    // What was judged after the event was stored stands with the runs.
+    let filter = RunFilter { event: Some(event.id), ..RunFilter::default() };
+    let runs = app.ledger.runs(filter, read_page::<RunId>(Some(RUNS_MAX), None, RunId::seq)?).await?;
+    items.extend(runs.iter().flat_map(|run| values(&run.evaluation)));
+    Ok(Json(Items::all(items)))
+}
+
+/// List the runs that the event caused.
+#[utoipa::path(get, path = "/v1/events/{id}/runs", tag = "events", params(("id" = String, Path), PageQuery), responses((status = 200, body = Items<RunBody>), (status = "4XX", body = ProblemBody)))]
+pub(crate) async fn runs(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Items<RunBody>>, ApiError> {
+    caller.may(Act::Read)?;
+    let query: PageQuery = read_query(query.as_deref())?;
+    let event = find(&app, &id).await?;
+    let page = read_page::<RunId>(query.limit, query.cursor.as_deref(), RunId::seq)?;
+    let filter = RunFilter { event: Some(event.id), ..RunFilter::default() };
+    let rows = app.ledger.runs(filter, page).await?;
+    let limit = read_limit(query.limit)?;
+    Ok(Json(Items::page(
+        rows,
+        limit,
+        |row| row.id.to_string(),
+        |row| caller.token.covers(&row.trigger).then(|| row.into()),
+    )))
+}
+
+/// Which page of a listing.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct PageQuery {
+    /// The most rows.
+    pub(crate) limit: Option<u32>,
+    /// Where the page begins: `next` of the page before.
+    pub(crate) cursor: Option<String>,
+}
+
+/// The most runs of an event whose evaluations are shown with it.
+const RUNS_MAX: u32 = 100;
+
+/// The event with this id.
+pub(crate) async fn find(app: &App, id: &str) -> Result<EventView, ApiError> {
+    let id: EventId = read_id("id", id)?;
+    app.ledger.event(id).await?.ok_or_else(|| ApiError::missing(format_args!("event {id}")))
+}
+
+/// Reads a time of a query.
+pub(crate) fn read_time(path: &str, text: Option<&str>) -> Result<Option<Time>, ApiError> {
+    let read = |text: &str| Time::parse(text).ok_or_else(|| ApiError::bad_at(path, "a time of RFC 3339 is expected"));
+    text.map(read).transpose()
+}
+
+fn values(blob: &[u8]) -> Vec<Value> {
+    let evaluations = read_evaluations(blob);
+    evaluations.iter().map(|evaluation| serde_json::to_value(evaluation).unwrap_or_default()).collect()
+}
