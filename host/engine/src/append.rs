@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::definition::Per;
 use crate::evaluation::{Evaluation, VerdictWord, write_evaluations};
 use crate::event::Event;
@@ -19,6 +21,7 @@ use crate::time::Time;
 /// Judging here is an optimisation with a budget: a trigger that asks plugins and is not done when the budget is used
 /// up gets a run that is judged after the append.
 pub async fn draft(plan: &Plan, event: Arc<Event>, now: Time, budget: Duration, past: &Arc<dyn Past>) -> NewEvent {
+    let until = Instant::now() + budget;
     let mut evaluations = Vec::new();
     let mut runs = Vec::new();
     for trigger in route(plan, &event) {
@@ -27,7 +30,7 @@ pub async fn draft(plan: &Plan, event: Arc<Event>, now: Time, budget: Duration, 
             Ok(subjects) => {
                 for (number, subject) in (0u32..).zip(subjects) {
                     let question = question(subject);
-                    let (judgement, evaluation) = in_budget(&trigger, &question, budget).await;
+                    let (judgement, evaluation) = in_budget(&trigger, &question, until).await;
                     runs.extend(run_of(&trigger, &question, number, &judgement));
                     evaluations.push(evaluation);
                 }
@@ -42,12 +45,12 @@ pub async fn draft(plan: &Plan, event: Arc<Event>, now: Time, budget: Duration, 
     NewEvent { event, received: now, dedup: None, evaluations: write_evaluations(&evaluations), runs }
 }
 
-async fn in_budget(trigger: &TriggerPlan, question: &Question, budget: Duration) -> (Option<Judgement>, Evaluation) {
+async fn in_budget(trigger: &TriggerPlan, question: &Question, until: Instant) -> (Option<Judgement>, Evaluation) {
     if !asks_plugins(&trigger.when) {
         let (judgement, evaluation) = judge(trigger, question).await;
         return (Some(judgement), evaluation);
     }
-    match tokio::time::timeout(budget, judge(trigger, question)).await {
+    match tokio::time::timeout_at(until, judge(trigger, question)).await {
         Ok((Judgement::Again(_), mut evaluation)) => {
             evaluation.verdict = VerdictWord::Judging;
             (None, evaluation)

@@ -90,10 +90,17 @@ impl Doors {
     }
 
     /// Sends, if nothing stands before it. `Ok` means that the remote confirmed.
-    pub async fn deliver(&self, connection: &ConnectionPlan, message: &Message) -> Result<Receipt, NotSent> {
+    pub async fn deliver(
+        &self,
+        connection: &ConnectionPlan,
+        message: &Message,
+        limit: Duration,
+    ) -> Result<Receipt, NotSent> {
         let place = self.enter(connection).map_err(NotSent::Blocked)?;
-        let sent = tokio::time::timeout(connection.timeout, connection.sink.send(message)).await;
-        let sent = sent.unwrap_or_else(|_| Err(timed_out(connection.timeout)));
+        // A call that the limit cuts off counts for the breaker, which it would not if it were dropped from outside.
+        let limit = limit.min(connection.timeout);
+        let sent = tokio::time::timeout(limit, connection.sink.send(message)).await;
+        let sent = sent.unwrap_or_else(|_| Err(timed_out(limit)));
         place.leave(connection, &sent);
         sent.map_err(NotSent::Failed)
     }
@@ -181,6 +188,11 @@ impl Place<'_> {
         let Some(door) = doors.get_mut(&self.name) else { return };
         door.n_sending -= 1;
         match sent {
+            // Credentials of a later version were taken: the refusal is over.
+            Ok(_) if door.unauthorized_at.is_some_and(|version| version != connection.version) => {
+                door.counts.n_confirmed += 1;
+                door.unauthorized_at = None;
+            }
             Ok(_) => door.counts.n_confirmed += 1,
             Err(_) => door.counts.n_failed += 1,
         }

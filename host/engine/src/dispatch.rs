@@ -16,7 +16,7 @@ use crate::deliver::Doors;
 use crate::id::RunId;
 use crate::plan::{Act, Plan, TriggerPlan};
 use crate::record::{TASK_JUDGE, TaskState};
-use crate::run::{OpenRun, waits_for_time};
+use crate::run::{OpenRun, OpenTask, waits_for_time};
 use crate::time::Time;
 
 use lane::Lane;
@@ -39,6 +39,10 @@ pub struct Dispatch {
     bytes_held: usize,
     runs_max: usize,
     bytes_max: usize,
+    /// The newest run that was ever taken in: a newer one in the store is on its way here from its append.
+    told: Option<RunId>,
+    /// When this began; there are no appends of older runs.
+    began: Time,
 }
 
 /// What a timer wakes.
@@ -74,7 +78,7 @@ pub struct LaneView {
 
 impl Dispatch {
     /// Nothing is open. A lane holds at most `runs_max` runs, and all of them about `bytes_max` bytes.
-    pub fn new(runs_max: usize, bytes_max: usize) -> Self {
+    pub fn new(runs_max: usize, bytes_max: usize, began: Time) -> Self {
         Self {
             runs: HashMap::new(),
             lanes: HashMap::new(),
@@ -86,12 +90,15 @@ impl Dispatch {
             bytes_held: 0,
             runs_max,
             bytes_max,
+            told: None,
+            began,
         }
     }
 
     /// Takes in a run that the store has. What is due far ahead, and what the lane has no room for, stays there only.
     pub fn add(&mut self, run: OpenRun, now: Time) {
-        if self.runs.contains_key(&run.id) {
+        self.told = self.told.max(Some(run.id));
+        if self.runs.contains_key(&run.id) || run.state().is_over() {
             return;
         }
         let is_far = run.due_first().is_some_and(|due| due > now + HORIZON) && run.order_key.is_none();
@@ -111,7 +118,8 @@ impl Dispatch {
     /// Takes in a run that was paged in for a lane, whatever its window.
     pub fn keep(&mut self, run: OpenRun, now: Time) {
         let id = run.id;
-        if self.runs.contains_key(&id) {
+        // Of a run that is dead some tasks may wait for others: nothing of it moves before a person moves it.
+        if self.runs.contains_key(&id) || run.state().is_over() {
             return;
         }
         let lane = self.lanes.entry(Arc::clone(&run.trigger)).or_default();
@@ -122,13 +130,30 @@ impl Dispatch {
         if let Some(line) = line {
             let line = self.lines.entry(line).or_default();
             // What was paged in may be older than what an append brought meanwhile.
-            let at = line.partition_point(|other| *other < id);
+            // A run that has begun ends before an older one, put back to work, has its turn again.
+            let has_begun = |id: &RunId| self.runs.get(id).is_some_and(OpenRun::has_begun);
+            let first = usize::from(line.front().is_some_and(has_begun));
+            let at = line.partition_point(|other| *other < id).max(first);
             line.insert(at, id);
             if at != 0 {
                 return;
             }
         }
         self.activate(id, now);
+    }
+
+    /// Whether a run may be taken from a page: one of an append that is not heard of yet is handed over by that, and
+    /// might have come and gone by then.
+    pub fn is_told(&self, run: &OpenRun) -> bool {
+        run.created <= self.began || self.told.is_some_and(|told| run.id <= told)
+    }
+
+    /// A run that was judged goes on with these tasks.
+    pub fn renew_tasks(&mut self, id: RunId, tasks: Vec<OpenTask>) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        let before = run.bytes_held();
+        run.tasks = tasks;
+        self.bytes_held = self.bytes_held.saturating_sub(before) + run.bytes_held();
     }
 
     /// The run, if it is in memory.
@@ -278,6 +303,10 @@ impl Dispatch {
     }
 
     fn is_startable(&mut self, start: Start, trigger: Option<&TriggerPlan>, doors: &Doors, now: Time) -> bool {
+        // An older run may have come before this one since it was made ready.
+        if !self.runs.get(&start.run).is_some_and(|run| self.is_first(run)) {
+            return false;
+        }
         let Some(run) = self.runs.get_mut(&start.run) else { return false };
         let Some(task) = run.tasks.get_mut(start.task_at) else { return false };
         // A task can be named twice, by a timer and by a wake; what is under way or over is not started again.
@@ -335,7 +364,8 @@ impl Dispatch {
 
     /// All lanes, for people.
     pub fn view(&self) -> Vec<LaneView> {
-        let mut views: Vec<_> = self.lanes.iter().map(|(trigger, lane)| lane.view(trigger)).collect();
+        let lanes = self.lanes.iter().filter(|(_, lane)| lane.has_work());
+        let mut views: Vec<_> = lanes.map(|(trigger, lane)| lane.view(trigger)).collect();
         views.sort_unstable_by(|a, b| a.trigger.cmp(&b.trigger));
         views
     }

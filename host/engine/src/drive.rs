@@ -5,7 +5,7 @@ mod attempt;
 mod load;
 mod outcome;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -30,6 +30,9 @@ use outcome::{After, Outcomes};
 const PENDING_MAX: usize = 8_192;
 /// The most outcomes of one commit.
 const BATCH_MAX: usize = 1_024;
+
+/// The most notes that are heard between two looks at everything else.
+const NOTES_PER_TURN: usize = 64;
 
 /// What the driver is told.
 pub(crate) enum Note {
@@ -61,6 +64,8 @@ pub(crate) struct Driver {
     commit: Option<(Boxed<Result<Vec<Reply>, StoreError>>, Vec<After>)>,
     loads: VecDeque<Load>,
     load: Option<Boxed<Loaded>>,
+    /// Runs that left memory since the load under way began.
+    left: HashSet<RunId>,
     /// Until when due work has been paged in.
     due_until: Time,
     stop: Option<oneshot::Sender<()>>,
@@ -70,7 +75,7 @@ impl Driver {
     /// A driver with the work that the store had.
     pub(crate) async fn recover(shared: Arc<Shared>, notes: mpsc::Receiver<Note>) -> Result<Self, StoreError> {
         let now = shared.tools.clock.now();
-        let mut dispatch = Dispatch::new(shared.settings.lane_runs_max, shared.settings.memory_bytes_max);
+        let mut dispatch = Dispatch::new(shared.settings.lane_runs_max, shared.settings.memory_bytes_max, now);
         let due_until = load::recover(&shared, &mut dispatch, now).await?;
         Ok(Self {
             shared,
@@ -82,6 +87,7 @@ impl Driver {
             commit: None,
             loads: VecDeque::new(),
             load: None,
+            left: HashSet::new(),
             due_until,
             stop: None,
         })
@@ -90,8 +96,9 @@ impl Driver {
     /// Works until it is stopped, or until the store can no longer be written.
     pub(crate) async fn run(mut self) {
         loop {
-            self.start_all();
+            // Settling frees places, so it comes first.
             self.begin_commit();
+            self.start_all();
             self.begin_load();
             if self.is_done() {
                 if let Some(done) = self.stop.take() {
@@ -134,6 +141,13 @@ impl Driver {
                 None => return Err(StoreError::Full("the engine was dropped")),
             },
             () = tokio::time::sleep(sleep) => {}
+        }
+        // Where attempts end all the time, what people and appends say would never be heard.
+        for _ in 0..NOTES_PER_TURN {
+            match self.notes.try_recv() {
+                Ok(note) if self.stop.is_none() => self.note(note),
+                Ok(_) | Err(_) => break,
+            }
         }
         let (n_runs, bytes) = self.dispatch.size();
         self.shared.counters.open_in_memory(n_runs, bytes);

@@ -28,6 +28,8 @@ pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
 pub const DETAIL_BYTES_MAX: usize = 8 << 10;
 /// How long judging before the append may take an event; what is undecided then is judged after it.
 pub const JUDGE_BUDGET: Duration = Duration::from_millis(5);
+/// How long judging after the append may take: a guest has limits of its own, and this one holds whatever they are.
+pub const JUDGE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The most tries of a judgement, for causes that may pass.
 pub const JUDGE_TRIES_MAX: u32 = 5;
 /// The most distinct values in a cap's window; a cap keeps the time of each run it counts.

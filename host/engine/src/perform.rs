@@ -5,7 +5,6 @@ mod message;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use serde_json::Value;
 
 use crate::deliver::{Doors, NotSent};
@@ -114,15 +113,18 @@ async fn perform_send(tools: &Tools, attempt: &Attempt, action: &ActionPlan, sen
         Err(reason) => return Performed::dead("template", &format!("{}: template", action.name), reason, detail),
     };
     detail.idempotency_key = Some(message.idempotency_key.clone());
-    let limit = action.timeout;
-    let sent = tokio::time::timeout(limit, tools.doors.deliver(&send.connection, &message)).await;
-    let mut performed = match sent {
-        Err(_) => failed_send(out_of_time(limit), detail, &send.connection.name),
-        Ok(Err(NotSent::Failed(err))) => failed_send(err, detail, &send.connection.name),
-        Ok(Err(NotSent::Blocked(blocked))) => {
+    let mut performed = match tools.doors.deliver(&send.connection, &message, action.timeout).await {
+        Err(NotSent::Failed(err)) => {
+            // The refusal of our credentials has paused the connection: the task waits with it, and it was no try.
+            match tools.doors.peek(&send.connection).filter(|_| err.refusal == Refusal::Unauthorized) {
+                Some(blocked) => Performed::ended(End::Blocked { state: blocked.state, until: blocked.until }, detail),
+                None => failed_send(err, detail, &send.connection.name),
+            }
+        }
+        Err(NotSent::Blocked(blocked)) => {
             Performed::ended(End::Blocked { state: blocked.state, until: blocked.until }, detail)
         }
-        Ok(Ok(receipt)) => {
+        Ok(receipt) => {
             detail.take_receipt(&receipt);
             let output = message::output_of(&receipt);
             let mut performed = Performed::ended(End::Done, detail);
@@ -149,21 +151,12 @@ fn failed_send(err: SendError, mut detail: AttemptDetail, connection: &str) -> P
     let (kind, end) = match err.refusal {
         Refusal::Retry(after) => ("transient", End::Retry { after, cause }),
         Refusal::Permanent => ("permanent", End::Dead { cause }),
-        // The connection pauses; the task waits with it, and no try is used up.
+        // A test of the connection has passed since.
         Refusal::Unauthorized => ("unauthorized", End::Retry { after: None, cause }),
     };
     detail.kind = Some(kind.to_owned());
     detail.reason = Some(err.message);
     Performed::ended(end, detail)
-}
-
-fn out_of_time(limit: std::time::Duration) -> SendError {
-    SendError {
-        refusal: Refusal::Retry(None),
-        message: format!("not done within {}", crate::time::format_span(limit)),
-        status: None,
-        answer: Bytes::new(),
-    }
 }
 
 /// What dead letters are grouped by has to be the same for the same trouble: without addresses and numbers at its end.

@@ -139,6 +139,11 @@ impl OpenRun {
         RunState::of_tasks(self.tasks.iter().map(|task| task.progress.state))
     }
 
+    /// Whether an attempt of it was made.
+    pub fn has_begun(&self) -> bool {
+        self.tasks.iter().any(|task| task.is_busy || task.number > 0)
+    }
+
     /// Notes what an action gave, for those that need it.
     pub fn note_output(&mut self, action: &str, output: Value) {
         let mut map = match &*self.outputs {

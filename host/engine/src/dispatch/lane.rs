@@ -22,6 +22,8 @@ pub(super) struct Lane {
     /// The last task in memory, where the store has more.
     pub(super) spilled_after: Option<i64>,
     bucket: Bucket,
+    /// The bucket has been used.
+    is_rated: bool,
     is_loading: bool,
     /// What was left in the store while a page was on its way may not be on it: before its first task.
     missed_after: Option<i64>,
@@ -49,6 +51,7 @@ impl Lane {
         if let Some(rate) = trigger.and_then(|trigger| trigger.policy.rate) {
             // It was there a moment ago, under the same time.
             let _taken = self.bucket.take(rate, now);
+            self.is_rated = true;
         }
     }
 
@@ -77,8 +80,13 @@ impl Lane {
         self.spilled_after = [rest, missed].into_iter().flatten().min();
     }
 
+    pub(super) fn has_work(&self) -> bool {
+        self.n_runs > 0 || self.n_busy > 0 || self.spilled_after.is_some() || self.is_loading
+    }
+
+    /// Whether nothing is lost with the lane: no work, and no rate that the next run has to keep to.
     pub(super) fn is_idle(&self) -> bool {
-        self.n_runs == 0 && self.n_busy == 0 && self.spilled_after.is_none() && !self.is_loading
+        !self.has_work() && !self.is_rated
     }
 
     pub(super) fn view(&self, trigger: &Arc<str>) -> LaneView {

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::append::{Acting, acting, due};
-use crate::definition::{DefinitionTime, Switch};
+use crate::definition::{DefinitionTime, OnError, Switch};
 use crate::dispatch::Start;
 use crate::engine::{Shared, StorePast};
 use crate::evaluation::{AttemptDetail, Evaluation, VerdictWord};
 use crate::id::RunId;
 use crate::judge::{Judgement, Question, judge};
+use crate::limits::{JUDGE_TIMEOUT, JUDGE_TRIES_MAX};
 use crate::perform::{Attempt, Performed, perform};
 use crate::plan::{Plan, RetryPlan, TriggerPlan};
 use crate::ports::Past;
@@ -39,19 +40,28 @@ pub(super) struct ActionEnded {
     pub(super) began: Time,
     pub(super) performed: Performed,
     pub(super) retry: RetryPlan,
-    /// Which actions need which, by name.
+    /// What it means for those that wait for others.
     pub(super) needs: Needs,
     pub(super) deadline: Option<Time>,
 }
 
-/// The actions of a trigger that need others, each with those it needs.
-pub(super) type Needs = Vec<(Arc<str>, Vec<Arc<str>>)>;
+/// What an action's end means for those that wait for others.
+pub(super) enum Needs {
+    /// Nothing: a person ended it, and whatever else ends with it.
+    Kept,
+    /// The trigger is gone, and they go with it.
+    Gone,
+    /// The trigger has these actions, each with those it needs.
+    Of(Vec<(Arc<str>, Vec<Arc<str>>)>),
+}
 
 pub(super) struct JudgeEnded {
     pub(super) start: Start,
     pub(super) judgement: Judgement,
     pub(super) evaluation: Evaluation,
     pub(super) acting: Option<Acting>,
+    /// The conditions hold now, and are to be asked again when the actions are due.
+    pub(super) recheck: Option<Time>,
     /// The trigger is gone: nothing was judged.
     pub(super) is_cancelled: bool,
 }
@@ -60,7 +70,7 @@ impl Ended {
     /// The outcome of an attempt that was lost to a defect of ours.
     pub(super) fn panicked(start: Start, now: Time) -> Self {
         let detail = why("panic", "a defect of the host: see its log".to_owned());
-        Self::unmade(start, now, End::Dead { cause: "a defect of the host".into() }, detail)
+        Self::unmade(start, now, End::Dead { cause: "a defect of the host".into() }, detail, Needs::Kept)
     }
 
     pub(super) fn run(&self) -> Option<RunId> {
@@ -80,7 +90,7 @@ impl Ended {
         }
     }
 
-    fn unmade(start: Start, began: Time, end: End, detail: AttemptDetail) -> Self {
+    fn unmade(start: Start, began: Time, end: End, detail: AttemptDetail, needs: Needs) -> Self {
         let performed = Performed {
             end,
             detail,
@@ -89,7 +99,7 @@ impl Ended {
             state_of: None,
             rendered: None,
         };
-        let (retry, needs) = (RetryPlan::default(), Needs::new());
+        let retry = RetryPlan::default();
         Self::Performed(Box::new(ActionEnded { start, began, performed, retry, needs, deadline: None }))
     }
 }
@@ -111,10 +121,12 @@ pub(super) fn begin(shared: &Arc<Shared>, plan: &Plan, run: &mut OpenRun, start:
     };
     let trigger = match (called_off, plan.trigger(&run.trigger)) {
         (None, Some(trigger)) => Arc::clone(trigger),
-        (Some(_) | None, _) if is_judging => return Box::pin(ready(judge_cancelled(start, run))),
+        (Some(_) | None, _) if is_judging => {
+            return Box::pin(ready(judge_cancelled(start, run, plan.revision())));
+        }
         (what, _) => {
-            let ended = Ended::unmade(start, now, End::Cancelled, gone(what.unwrap_or("the trigger was removed")));
-            return Box::pin(ready(ended));
+            let detail = gone(what.unwrap_or("the trigger was removed"));
+            return Box::pin(ready(Ended::unmade(start, now, End::Cancelled, detail, Needs::Gone)));
         }
     };
     let task = &mut run.tasks[start.task_at];
@@ -123,12 +135,14 @@ pub(super) fn begin(shared: &Arc<Shared>, plan: &Plan, run: &mut OpenRun, start:
         return Box::pin(judge_attempt(Arc::clone(shared), trigger, run, start));
     }
     let Some(action_at) = trigger.actions.iter().position(|action| action.name == task.action) else {
-        return Box::pin(ready(Ended::unmade(start, now, End::Cancelled, gone("the action was removed"))));
+        let detail = gone("the action was removed");
+        return Box::pin(ready(Ended::unmade(start, now, End::Cancelled, detail, needs_of(&trigger))));
     };
     let deadline = trigger.policy.deadline.map(|span| run.created + span);
     if deadline.is_some_and(|deadline| now > deadline) {
         let detail = why("deadline", "the deadline has passed".to_owned());
-        return Box::pin(ready(Ended::unmade(start, now, End::Dead { cause: "deadline passed".into() }, detail)));
+        let end = End::Dead { cause: "deadline passed".into() };
+        return Box::pin(ready(Ended::unmade(start, now, end, detail, Needs::Kept)));
     }
     let attempt = Attempt {
         action_at,
@@ -158,22 +172,28 @@ fn is_called_off(trigger: &TriggerPlan) -> bool {
 
 fn needs_of(trigger: &TriggerPlan) -> Needs {
     let named = |places: &[usize]| places.iter().map(|at| Arc::clone(&trigger.actions[*at].name)).collect();
-    let needy = trigger.actions.iter().filter(|action| !action.needs.is_empty());
-    needy.map(|action| (Arc::clone(&action.name), named(&action.needs))).collect()
+    Needs::Of(trigger.actions.iter().map(|action| (Arc::clone(&action.name), named(&action.needs))).collect())
 }
 
-fn judge_cancelled(start: Start, run: &OpenRun) -> Ended {
+fn judge_cancelled(start: Start, run: &OpenRun, revision: i64) -> Ended {
     let evaluation = Evaluation {
         trigger: run.trigger.to_string(),
         version: run.trigger_version,
         subject: run.subject.to_string(),
         verdict: VerdictWord::NotMatched,
         leaf: None,
-        reason: Some("the trigger was removed or disabled before it was judged".into()),
+        reason: Some(format!("the trigger was removed or disabled before it was judged (revision {revision})")),
         plugins: Vec::new(),
     };
     let judgement = Judgement::No;
-    Ended::Judged(Box::new(JudgeEnded { start, judgement, evaluation, acting: None, is_cancelled: true }))
+    Ended::Judged(Box::new(JudgeEnded {
+        start,
+        judgement,
+        evaluation,
+        acting: None,
+        recheck: None,
+        is_cancelled: true,
+    }))
 }
 
 fn judge_attempt(
@@ -186,12 +206,21 @@ fn judge_attempt(
     let now = shared.tools.clock.now();
     let question = Question { event: Arc::clone(&run.event), subject: Arc::clone(&run.subject), now, past };
     let created = run.created;
+    let is_last = run.tasks[start.task_at].progress.tries + 1 >= JUDGE_TRIES_MAX;
     async move {
-        let (mut judgement, mut evaluation) = judge(&trigger, &question).await;
-        let mut acts = None;
+        let judged = tokio::time::timeout(JUDGE_TIMEOUT, judge(&trigger, &question)).await;
+        let (mut judgement, mut evaluation) = judged.unwrap_or_else(|_| not_judged(&trigger, &question));
+        if is_last && matches!(judgement, Judgement::Again(_)) && trigger.policy.on_error == OnError::No {
+            judgement = Judgement::No;
+        }
+        let (mut acts, mut recheck) = (None, None);
         if matches!(judgement, Judgement::Go | Judgement::Hold) {
             match acts_of(&trigger, &question, created, judgement == Judgement::Hold) {
-                Ok(acting) => acts = Some(acting),
+                Ok(acting) => {
+                    let due = acting.tasks.iter().find_map(|task| task.progress.due);
+                    recheck = due.filter(|_| trigger.policy.recheck && judgement == Judgement::Go);
+                    acts = Some(acting);
+                }
                 Err(reason) => {
                     evaluation.verdict = VerdictWord::Error;
                     evaluation.reason = Some(reason.clone());
@@ -199,8 +228,17 @@ fn judge_attempt(
                 }
             }
         }
-        Ended::Judged(Box::new(JudgeEnded { start, judgement, evaluation, acting: acts, is_cancelled: false }))
+        Ended::Judged(Box::new(JudgeEnded { start, judgement, evaluation, acting: acts, recheck, is_cancelled: false }))
     }
+}
+
+/// The judgement that was not made in time.
+fn not_judged(trigger: &TriggerPlan, question: &Question) -> (Judgement, Evaluation) {
+    let reason = format!("not judged within {}", crate::time::format_span(JUDGE_TIMEOUT));
+    let mut evaluation = crate::append::evaluation(trigger, &question.subject);
+    evaluation.verdict = VerdictWord::Error;
+    evaluation.reason = Some(reason.clone());
+    (Judgement::Again(reason), evaluation)
 }
 
 /// What the run does, due after the delay that began with its event; a recheck comes when that is over.

@@ -10,6 +10,7 @@ use crate::dispatch::{Dispatch, HORIZON};
 use crate::engine::Shared;
 use crate::id::RunId;
 use crate::ports::{RunView, StoreError, WorkPage};
+use crate::record::TaskState;
 use crate::run::OpenRun;
 use crate::time::Time;
 
@@ -18,6 +19,9 @@ pub(super) const AHEAD: Duration = Duration::from_secs(300);
 /// The most runs of a page.
 const PAGE_RUNS_MAX: u32 = 1_000;
 
+/// Later than anything is due.
+const EVER: Time = Time(i64::MAX);
+
 /// Somebody who wants the loaded run cancelled.
 type Canceller = (Arc<str>, oneshot::Sender<bool>);
 
@@ -25,6 +29,8 @@ type Canceller = (Arc<str>, oneshot::Sender<bool>);
 pub(super) enum Load {
     /// What is due in this time.
     Due { after: Time, until: Time },
+    /// Everything that is due by then, in the order of tasks, after this one.
+    Walk { task: i64, due_max: Time },
     /// These runs; and then, if somebody asked for it, cancel them.
     Runs { runs: Vec<RunId>, cancel: Option<Canceller> },
 }
@@ -32,7 +38,8 @@ pub(super) enum Load {
 /// What was loaded.
 pub(super) enum Loaded {
     Lane { trigger: Arc<str>, runs: Result<Vec<RunView>, StoreError> },
-    Due { until: Time, runs: Result<Vec<RunView>, StoreError> },
+    Due { after: Time, until: Time, runs: Result<Vec<RunView>, StoreError> },
+    Walk { due_max: Time, runs: Result<Vec<RunView>, StoreError> },
     Runs { runs: Result<Vec<RunView>, StoreError>, cancel: Option<Canceller> },
 }
 
@@ -40,14 +47,33 @@ pub(super) enum Loaded {
 /// due work was taken in.
 pub(super) async fn recover(shared: &Shared, dispatch: &mut Dispatch, now: Time) -> Result<Time, StoreError> {
     let due_max = now + HORIZON;
+    // Where there is an order, what is due far ahead holds back what comes after it.
+    let plan = shared.plan.load_full();
+    for trigger in plan.triggers().iter().filter(|trigger| trigger.policy.order_by.is_some()) {
+        recover_all(shared, dispatch, Some(Arc::clone(&trigger.name)), EVER, now).await?;
+    }
+    recover_all(shared, dispatch, None, due_max, now).await?;
+    Ok(due_max)
+}
+
+async fn recover_all(
+    shared: &Shared,
+    dispatch: &mut Dispatch,
+    trigger: Option<Arc<str>>,
+    due_max: Time,
+    now: Time,
+) -> Result<(), StoreError> {
     let mut task = 0;
     loop {
-        let page = WorkPage::After { task, trigger: None, due_max, runs_max: PAGE_RUNS_MAX };
+        let page = WorkPage::After { task, trigger: trigger.clone(), due_max, runs_max: PAGE_RUNS_MAX };
         let runs = shared.tools.store.work(page).await?;
-        let Some(last) = last_task(&runs) else { return Ok(due_max) };
+        let Some(last) = last_task(&runs) else { return Ok(()) };
         // Pages are in the order of tasks; the next one has to begin further on, or this would not end.
         task = last.max(task + 1);
         for run in runs.into_iter().filter_map(OpenRun::stored) {
+            if !run.state().is_over() && dispatch.run(run.id).is_none() {
+                shared.counters.reopened(1);
+            }
             dispatch.add(run, now);
         }
     }
@@ -64,19 +90,26 @@ impl Driver {
         if self.load.is_some() || self.stop.is_some() {
             return;
         }
+        self.left.clear();
         let store = Arc::clone(&self.shared.tools.store);
         if let Some(load) = self.loads.pop_front() {
             self.load = Some(match load {
                 Load::Due { after, until } => Box::pin(async move {
                     let page = WorkPage::Due { after, until, runs_max: PAGE_RUNS_MAX };
-                    Loaded::Due { until, runs: store.work(page).await }
+                    Loaded::Due { after, until, runs: store.work(page).await }
+                }),
+                Load::Walk { task, due_max } => Box::pin(async move {
+                    let page = WorkPage::After { task, trigger: None, due_max, runs_max: PAGE_RUNS_MAX };
+                    Loaded::Walk { due_max, runs: store.work(page).await }
                 }),
                 Load::Runs { runs, cancel } => {
                     Box::pin(async move { Loaded::Runs { runs: store.work(WorkPage::Runs(runs)).await, cancel } })
                 }
             });
         } else if let Some((trigger, task)) = self.dispatch.wants() {
-            let due_max = self.due_until;
+            let plan = self.shared.plan.load();
+            let is_ordered = plan.trigger(&trigger).is_some_and(|trigger| trigger.policy.order_by.is_some());
+            let due_max = if is_ordered { EVER } else { self.due_until };
             self.load = Some(Box::pin(async move {
                 let named = Some(Arc::clone(&trigger));
                 let page = WorkPage::After { task, trigger: named, due_max, runs_max: PAGE_RUNS_MAX };
@@ -93,22 +126,50 @@ impl Driver {
                 let runs = runs?;
                 let last = last_task(&runs);
                 let is_all = runs.len() < PAGE_RUNS_MAX as usize;
-                runs.into_iter().filter_map(OpenRun::stored).for_each(|run| self.dispatch.keep(run, now));
+                for run in runs.into_iter().filter_map(OpenRun::stored) {
+                    if self.is_current(&run) {
+                        self.dispatch.keep(run, now);
+                    }
+                }
                 self.dispatch.loaded(&trigger, last, is_all);
             }
-            Loaded::Due { until, runs } => {
+            Loaded::Due { after, until, runs } => {
                 let runs = runs?;
                 if runs.len() >= PAGE_RUNS_MAX as usize {
                     // The page is full: go on a moment before its last, whose equals may be on the next.
                     let dues = runs.iter().flat_map(|run| run.tasks.iter().filter_map(|task| task.progress.due));
                     let last = dues.filter(|due| *due <= until).max().unwrap_or(until);
-                    self.loads.push_front(Load::Due { after: last - Duration::from_micros(1), until });
+                    let next = last - Duration::from_micros(1);
+                    // More are due at one moment than a page holds: they are found in the order of their tasks.
+                    let walk = Load::Walk { task: 0, due_max: until };
+                    self.loads.push_front(if next > after { Load::Due { after: next, until } } else { walk });
                 }
-                runs.into_iter().filter_map(OpenRun::stored).for_each(|run| self.dispatch.add(run, now));
+                self.add_all(runs, now);
+            }
+            Loaded::Walk { due_max, runs } => {
+                let runs = runs?;
+                if let Some(task) = last_task(&runs) {
+                    self.loads.push_front(Load::Walk { task, due_max });
+                }
+                self.add_all(runs, now);
             }
             Loaded::Runs { runs, cancel } => {
-                let fresh = runs?.into_iter().filter_map(OpenRun::stored);
-                let ids: Vec<RunId> = fresh.map(|run| self.renew(run)).collect();
+                let runs = runs?;
+                let again: Vec<RunId> = runs.iter().map(|run| run.id).filter(|id| self.left.contains(id)).collect();
+                if !again.is_empty() {
+                    // They moved meanwhile: what is here may be older than that.
+                    let runs = runs.into_iter().map(|run| run.id).collect();
+                    self.loads.push_front(Load::Runs { runs, cancel });
+                    return Ok(());
+                }
+                let fresh: Vec<OpenRun> = runs.into_iter().filter_map(OpenRun::stored).collect();
+                if cancel.is_none() {
+                    // Dead letters were put back to work, of runs that had ended.
+                    let ended = fresh.iter().filter(|run| self.dispatch.run(run.id).is_none());
+                    let n_back = ended.filter(|run| !run.state().is_over()).count();
+                    self.shared.counters.reopened(n_back);
+                }
+                let ids: Vec<RunId> = fresh.into_iter().map(|run| self.renew(run)).collect();
                 match (cancel, ids.first()) {
                     (Some((actor, done)), Some(id)) => self.cancel(*id, &actor, done),
                     (Some((_, done)), None) => {
@@ -121,6 +182,19 @@ impl Driver {
         Ok(())
     }
 
+    fn add_all(&mut self, runs: Vec<RunView>, now: Time) {
+        for run in runs.into_iter().filter_map(OpenRun::stored) {
+            if self.is_current(&run) {
+                self.dispatch.add(run, now);
+            }
+        }
+    }
+
+    /// Whether memory knows nothing newer of a run than the page that it came with.
+    fn is_current(&self, run: &OpenRun) -> bool {
+        !self.left.contains(&run.id) && self.dispatch.is_told(run)
+    }
+
     /// Takes a run in as the store has it; what is under way of it stays as it is.
     fn renew(&mut self, fresh: OpenRun) -> RunId {
         let now = self.shared.tools.clock.now();
@@ -128,14 +202,26 @@ impl Driver {
         match self.dispatch.run(id) {
             Some(run) => {
                 for task in fresh.tasks {
-                    if let Some(known) = run.tasks.iter_mut().find(|known| known.id == task.id && !known.is_busy) {
+                    let Some(known) = run.tasks.iter_mut().find(|known| known.id == task.id && !known.is_busy) else {
+                        continue;
+                    };
+                    // Memory may be ahead of the page. What a person moved has a number more; what went with it has
+                    // none, and is cancelled.
+                    let state = (known.progress.state, task.progress.state);
+                    if task.number > known.number || state == (TaskState::WaitingNeeds, TaskState::Cancelled) {
                         known.progress = task.progress;
                         known.number = task.number;
+                        known.first_try = task.first_try;
                     }
                 }
-                self.dispatch.activate(id, now);
             }
             None => self.dispatch.keep(fresh, now),
+        }
+        let is_over = |run: &mut OpenRun| run.state().is_over() && !run.tasks.iter().any(|task| task.is_busy);
+        match self.dispatch.run(id).map(is_over) {
+            Some(true) => self.end(id, now),
+            Some(false) => self.dispatch.activate(id, now),
+            None => {}
         }
         id
     }

@@ -76,7 +76,7 @@ impl Driver {
                         to: TaskTo::Closed(TaskState::Cancelled),
                         result: AttemptResult::Cancelled,
                         detail,
-                        needs: Needs::new(),
+                        needs: Needs::Kept,
                         state_of: None,
                         state: Vec::new(),
                         done,
@@ -91,14 +91,14 @@ impl Driver {
     fn settle_action(&mut self, ended: ActionEnded, outcomes: &mut Outcomes) {
         let ActionEnded { start, began, performed, retry, needs, deadline } = ended;
         let now = self.shared.tools.clock.now();
-        if let End::Blocked { until, .. } = performed.end {
-            self.dispatch.block(start, until);
+        let is_cancelled = self.dispatch.run(start.run).is_some_and(|run| run.is_cancelled);
+        if let (End::Blocked { until, .. }, false) = (&performed.end, is_cancelled) {
+            self.dispatch.block(start, *until);
             return;
         }
         self.dispatch.free(start);
         let dice = self.shared.dice.roll();
         let Some(run) = self.dispatch.run(start.run) else { return };
-        let is_cancelled = run.is_cancelled;
         let task = &mut run.tasks[start.task_at];
         task.rendered = performed.rendered.or(task.rendered.take());
         let standing = Standing {
@@ -108,7 +108,7 @@ impl Driver {
             deadline,
         };
         let end = match performed.end {
-            End::Retry { .. } | End::ResumeAt(_) if is_cancelled => End::Cancelled,
+            End::Retry { .. } | End::ResumeAt(_) | End::Blocked { .. } if is_cancelled => End::Cancelled,
             end => end,
         };
         let mut detail = performed.detail;
@@ -140,7 +140,7 @@ impl Driver {
         };
         apply(task, &moved.to);
         let id = task.id;
-        let others = follow(run, at, &moved.to, &moved.needs, &mut before);
+        let others = follow(run, &moved.to, &moved.needs, &mut before);
         let run_state = run.state();
         outcomes.afters.push(After {
             run: run.id,
@@ -164,16 +164,23 @@ impl Driver {
     }
 
     fn settle_judge(&mut self, ended: JudgeEnded, outcomes: &mut Outcomes) {
-        let JudgeEnded { start, judgement, evaluation, acting, is_cancelled } = ended;
+        let JudgeEnded { start, judgement, evaluation, acting, recheck, is_cancelled } = ended;
         let now = self.shared.tools.clock.now();
         self.dispatch.free(start);
         let Some(run) = self.dispatch.run(start.run) else { return };
+        let is_called_off = run.is_cancelled;
         let task = &mut run.tasks[start.task_at];
         let mut follow = Follow::Settled { before: Vec::new(), done: None };
         let to = match (judgement, acting) {
-            _ if is_cancelled => close(task, RunState::Cancelled),
+            _ if is_cancelled || is_called_off => close(task, RunState::Cancelled),
+            (Judgement::Go, Some(_)) if recheck.is_some() => {
+                task.progress = Progress { state: TaskState::Scheduled, due: recheck, tries: 0, resumes: 0 };
+                JudgedTo::Again(task.progress)
+            }
             (Judgement::Go | Judgement::Hold, Some(acting)) => {
                 follow = Follow::Acting(acting.tasks.clone());
+                // Nothing may take the judging up while its outcome is on its way.
+                task.is_busy = true;
                 JudgedTo::Act { state: acting.state, guard: acting.guard, tasks: acting.tasks }
             }
             (Judgement::Go | Judgement::Hold, None) | (Judgement::No, _) => close(task, RunState::NotMatched),
@@ -206,15 +213,14 @@ impl Driver {
                 }
                 (Follow::Acting(tasks), Reply::Appended(appended)) => match appended.runs.first() {
                     Some(ids) if ids.run.is_some() => {
-                        if let Some(run) = self.dispatch.run(after.run) {
-                            run.tasks = tasks_from(ids.task_first, &tasks);
-                        }
+                        self.dispatch.renew_tasks(after.run, tasks_from(ids.task_first, &tasks));
                         self.go_on(after.run, now);
+                        self.call_off(after.run);
                     }
                     // The guard refused it.
-                    Some(_) | None => self.dispatch.remove(after.run, now),
+                    Some(_) | None => self.end(after.run, now),
                 },
-                (Follow::Acting(_), _) => self.dispatch.remove(after.run, now),
+                (Follow::Acting(_), _) => self.end(after.run, now),
             }
         }
     }
@@ -257,17 +263,41 @@ impl Driver {
             task.progress.due = Some(now + CONFLICT_WAIT);
         }
         self.dispatch.activate(id, now);
+        self.call_off(id);
+    }
+
+    /// A run that was cancelled while an outcome of it was on its way has tasks again: they end here.
+    fn call_off(&mut self, id: RunId) {
+        if self.dispatch.run(id).is_some_and(|run| run.is_cancelled) {
+            let (done, _nobody_waits) = oneshot::channel();
+            self.cancel(id, &"the one who cancelled the run".into(), done);
+        }
     }
 
     fn go_on(&mut self, id: RunId, now: Time) {
         let Some(run) = self.dispatch.run(id) else { return };
         let is_busy = run.tasks.iter().any(|task| task.is_busy);
+        let is_over = run.state().is_over();
         let is_far = run.order_key.is_none() && run.due_first().is_some_and(|due| due > now + HORIZON);
-        if !is_busy && (run.state().is_over() || is_far) {
-            self.dispatch.remove(id, now);
-        } else {
-            self.dispatch.activate(id, now);
+        match (is_busy, is_over, is_far) {
+            (false, true, _) => self.end(id, now),
+            (false, false, true) => self.leave(id, now),
+            (true, _, _) | (false, false, false) => self.dispatch.activate(id, now),
         }
+    }
+
+    /// The run has ended.
+    pub(super) fn end(&mut self, id: RunId, now: Time) {
+        self.shared.counters.ended();
+        self.leave(id, now);
+    }
+
+    /// The run leaves memory. A page that is on its way may show it as it was.
+    fn leave(&mut self, id: RunId, now: Time) {
+        if self.load.is_some() {
+            self.left.insert(id);
+        }
+        self.dispatch.remove(id, now);
     }
 }
 
@@ -291,43 +321,48 @@ fn apply(task: &mut OpenTask, to: &TaskTo) {
     }
 }
 
-/// The tasks that this one let go on, or took with it. They stand after it, because an action can only need earlier
-/// ones; so one pass reaches those that wait for one that goes on or ends here.
-fn follow(
-    run: &mut OpenRun,
-    at: usize,
-    to: &TaskTo,
-    needs: &Needs,
-    before: &mut Vec<(usize, Progress)>,
-) -> Vec<(TaskId, TaskTo)> {
-    let TaskTo::Closed(state) = to else { return Vec::new() };
-    let is_cancelled = *state == TaskState::Cancelled;
-    let mut gone = vec![Arc::clone(&run.tasks[at].action)];
-    let mut others = Vec::new();
-    for other in 0..run.tasks.len() {
-        let task = &run.tasks[other];
-        if task.progress.state != TaskState::WaitingNeeds {
-            continue;
-        }
-        let needed = needs.iter().find(|(name, _)| *name == task.action).map_or(&[][..], |(_, needed)| needed);
-        let to = if is_cancelled && needed.iter().any(|name| gone.contains(name)) {
-            gone.push(Arc::clone(&task.action));
-            TaskTo::Closed(TaskState::Cancelled)
-        } else if !is_cancelled && needed.iter().all(|name| has_succeeded(run, name)) {
-            TaskTo::Open(Progress { due: task.progress.due, ..Progress::READY })
-        } else {
-            continue;
-        };
-        before.push((other, task.progress));
-        apply(&mut run.tasks[other], &to);
-        others.push((run.tasks[other].id, to));
+/// The tasks that this one let go on, or took with it.
+fn follow(run: &mut OpenRun, to: &TaskTo, needs: &Needs, before: &mut Vec<(usize, Progress)>) -> Vec<(TaskId, TaskTo)> {
+    if !matches!(to, TaskTo::Closed(_)) {
+        return Vec::new();
     }
-    others
+    let mut others = Vec::new();
+    // What follows may itself let others follow; each round moves one at least.
+    loop {
+        let n_before = others.len();
+        for other in 0..run.tasks.len() {
+            let task = &run.tasks[other];
+            if task.progress.state != TaskState::WaitingNeeds || task.is_busy {
+                continue;
+            }
+            let Some(to) = follows(run, task, needs) else { continue };
+            before.push((other, task.progress));
+            apply(&mut run.tasks[other], &to);
+            others.push((run.tasks[other].id, to));
+        }
+        if others.len() == n_before {
+            return others;
+        }
+    }
 }
 
-fn has_succeeded(run: &OpenRun, action: &Arc<str>) -> bool {
-    let is_good = |state| matches!(state, TaskState::Succeeded | TaskState::Skipped);
-    run.tasks.iter().any(|task| task.action == *action && is_good(task.progress.state))
+/// Where a task goes that waits for others, as they stand now and as the trigger is defined; none where it still waits.
+fn follows(run: &OpenRun, task: &OpenTask, needs: &Needs) -> Option<TaskTo> {
+    let gone = TaskTo::Closed(TaskState::Cancelled);
+    let needed = match needs {
+        Needs::Kept => return None,
+        Needs::Gone => return Some(gone),
+        Needs::Of(actions) => actions.iter().find(|(name, _)| *name == task.action),
+    };
+    let Some((_, needed)) = needed else { return Some(gone) };
+    // An action that the run has no task for is nothing to wait for.
+    let states = needed.iter().filter_map(|name| run.tasks.iter().find(|task| task.action == *name));
+    let mut states = states.map(|task| task.progress.state);
+    if states.clone().any(|state| state == TaskState::Cancelled) {
+        return Some(gone);
+    }
+    let is_ready = states.all(|state| matches!(state, TaskState::Succeeded | TaskState::Skipped));
+    is_ready.then_some(TaskTo::Open(Progress { due: task.progress.due, ..Progress::READY }))
 }
 
 fn bounded(mut detail: AttemptDetail) -> AttemptDetail {

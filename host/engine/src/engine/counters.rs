@@ -16,6 +16,7 @@ pub struct Counters {
     accepted: AtomicU64,
     duplicates: AtomicU64,
     runs: AtomicU64,
+    runs_ended: AtomicU64,
     judged_later: AtomicU64,
     succeeded: AtomicU64,
     skipped: AtomicU64,
@@ -67,6 +68,16 @@ impl Counters {
         self.runs.fetch_add(n_runs as u64, Ordering::Relaxed);
     }
 
+    /// Runs that were open before this start, or that a person put back to work.
+    pub(crate) fn reopened(&self, n_runs: usize) {
+        self.runs_ended.fetch_sub(n_runs as u64, Ordering::Relaxed);
+    }
+
+    /// A run has ended.
+    pub(crate) fn ended(&self) {
+        self.runs_ended.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn judged(&self) {
         self.judged_later.fetch_add(1, Ordering::Relaxed);
     }
@@ -88,11 +99,12 @@ impl Counters {
         self.in_memory_bytes.store(bytes as u64, Ordering::Relaxed);
     }
 
-    /// About how many runs are open: those that began here, less those that ended.
+    /// About how many runs are open: those that began or were found open, less those that ended.
     pub(crate) fn n_open(&self) -> u64 {
-        let ended = [&self.succeeded, &self.skipped, &self.dead, &self.cancelled];
-        let ended: u64 = ended.iter().map(|counter| counter.load(Ordering::Relaxed)).sum();
-        self.runs.load(Ordering::Relaxed).saturating_sub(ended)
+        // Those that were reopened make the second count wrap below zero.
+        let n_open = self.runs.load(Ordering::Relaxed).wrapping_sub(self.runs_ended.load(Ordering::Relaxed));
+        // Between an end and its append's own count the difference is negative for a moment.
+        if n_open > u64::MAX / 2 { 0 } else { n_open }
     }
 }
 

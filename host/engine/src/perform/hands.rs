@@ -30,6 +30,8 @@ pub(super) struct PluginHands {
 struct Work {
     /// How often a send of this content was made, so that two alike are two.
     occurrences: HashMap<[u8; 32], u32>,
+    /// What this attempt sent, by idempotency key: the same `dedup-key` again is the same send.
+    made: HashMap<String, Receipt>,
     state: Vec<StateOp>,
     /// The state as this attempt sees it.
     seen: HashMap<String, Option<Vec<u8>>>,
@@ -146,6 +148,9 @@ impl Hands for PluginHands {
             return Err(Failure::rejected(format!("options: {problem}")));
         }
         let key = self.key_of(connection, &request);
+        if let Some(receipt) = self.work().made.get(&key) {
+            return Ok(Receipt { replayed: true, ..receipt.clone() });
+        }
         if let Some((receipt, made)) = self.recorded.get(key.as_str()) {
             made.fetch_add(1, Ordering::Relaxed);
             return Ok(Receipt { replayed: true, ..receipt.clone() });
@@ -160,7 +165,7 @@ impl Hands for PluginHands {
         message.idempotency_key.clone_from(&key);
         message.attempt = self.attempt.tries + 1;
         message.traceparent = self.attempt.event.extension("traceparent").map(str::to_owned);
-        let receipt = match self.tools.doors.deliver(connection, &message).await {
+        let receipt = match self.tools.doors.deliver(connection, &message, connection.timeout).await {
             Ok(receipt) => receipt,
             Err(NotSent::Blocked(blocked)) => {
                 self.work().blocked = Some(blocked);
@@ -173,20 +178,25 @@ impl Hands for PluginHands {
                 return Err(match err.refusal {
                     Refusal::Retry(after) => Failure { after, ..Failure::transient(err.message) },
                     Refusal::Permanent => Failure::permanent(err.message),
-                    Refusal::Unauthorized => Failure::transient(err.message),
+                    Refusal::Unauthorized => {
+                        // The connection is paused by it, and the attempt waits with it.
+                        self.work().blocked = self.tools.doors.peek(connection);
+                        Failure::transient(err.message)
+                    }
                 });
             }
         };
         // The guest sees the receipt when no later try can repeat the send.
         let record = SendRecord {
             task: self.attempt.task,
-            key: key.into(),
+            key: key.as_str().into(),
             connection: Arc::clone(&connection.name),
             at: self.tools.clock.now(),
             receipt: receipt.clone(),
         };
         let recorded = self.tools.store.commit(vec![Command::Record(Box::new(record))]).await;
         recorded.map_err(|err| Failure::transient(err.to_string()))?;
+        self.work().made.insert(key, receipt.clone());
         Ok(receipt)
     }
 

@@ -91,11 +91,7 @@ fn body_of(value: Value) -> (Bytes, String) {
 }
 
 /// The message of this try: what all tries have in common, and today's headers.
-pub(super) fn for_send(
-    attempt: &Attempt,
-    send: &SendPlan,
-    scope: &Scope,
-) -> Result<(Arc<Rendered>, Message), String> {
+pub(super) fn for_send(attempt: &Attempt, send: &SendPlan, scope: &Scope) -> Result<(Arc<Rendered>, Message), String> {
     let rendered = match &attempt.rendered {
         Some(rendered) => Arc::clone(rendered),
         None => Arc::new(render(send, scope)?),

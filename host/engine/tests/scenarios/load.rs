@@ -1,0 +1,84 @@
+//! Many runs: a small window of memory, and turns for everybody.
+
+use std::time::Duration;
+
+use serde_json::json;
+use trapjaw_engine::event::Event;
+use trapjaw_engine::record::RunState;
+
+use crate::support::World;
+use crate::support::ends::Step;
+
+/// Takes in so many events of a type, a thousand at once.
+async fn flood(world: &World, kind: &str, n_events: usize) {
+    for from in (0..n_events).step_by(1_000) {
+        let event = |n: usize| Event::new("shop", kind, format!("{kind} {n}"), world.now());
+        let events = (from..n_events.min(from + 1_000)).map(event).collect();
+        world.accept(events).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_small_window_gets_all_of_it_done() {
+    for (delay_ms_max, step, is_restarted) in [(0, Step::Ok, false), (9, Step::Slow(Duration::from_millis(3)), true)] {
+        let mut world = World::sending(json!({}));
+        world.settings.lane_runs_max = 100;
+        world.connection("crm", json!({}), move |_, _| step.clone());
+        world.store.faults().delay_ms_max = delay_ms_max;
+        world.trigger("u", json!({"on": {"type": ["rare"]}, "do": [{"send": "crm", "body": "rare"}]}));
+        world.start().await;
+        flood(&world, "order", 25_000).await;
+        let n_before = world.sent("crm").len();
+        flood(&world, "rare", 1).await;
+        world.pass(Duration::from_millis(100)).await;
+        let place = world.sent("crm").iter().position(|sent| sent.text == "rare").expect("the rare one had its turn");
+        assert!(place < n_before + 5_000, "after {} others", place - n_before);
+        if is_restarted {
+            world.start().await;
+        }
+        world.finish().await;
+        assert_eq!(world.states().iter().filter(|state| **state == RunState::Succeeded).count(), 25_001);
+        let n_sent = world.sent("crm").len();
+        let n_again = if is_restarted { 256 } else { 0 };
+        assert!((25_001..=25_001 + n_again).contains(&n_sent), "{n_sent} sends");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_delayed_runs_is_done_in_time() {
+    let mut world = World::sending(json!({"delay": "30m"}));
+    world.settings.lane_runs_max = 100;
+    world.store.faults().delay_ms_max = 2;
+    world.trigger("u", json!({"do": [{"send": "crm", "body": "now"}]}));
+    world.start().await;
+    flood(&world, "order", 3_000).await;
+    world.finish().await;
+    assert_eq!(world.states(), vec![RunState::Succeeded; 6_000]);
+    let sent = world.sent("crm");
+    assert_eq!(sent.len(), 6_000);
+    let delayed = sent.iter().filter(|sent| sent.text != "now");
+    assert!(delayed.clone().all(|sent| (1_800_000..1_830_000).contains(&sent.at_ms)), "{:?}", delayed.last());
+}
+
+#[tokio::test(start_paused = true)]
+async fn ordered_runs_beyond_the_window_stay_in_order() {
+    let mut world = World::new();
+    world.settings.lane_runs_max = 20;
+    world.store.faults().delay_ms_max = 4;
+    world.connection("crm", json!({}), |_, at| {
+        if at % 7 == 3 { Step::Retry(None) } else { Step::Slow(Duration::from_millis(2)) }
+    });
+    let action = json!({"send": "crm", "body": "{{ event.id }}"});
+    world.trigger("t", json!({"do": [action], "policy": {"order_by": "{{ event.data.key }}"}}));
+    world.start().await;
+    for _ in 0..10 {
+        let events = (0..60).map(|n| world.event("", json!({"key": format!("k{}", n % 4)}))).collect();
+        world.accept(events).await.unwrap();
+    }
+    world.finish().await;
+    let ids: Vec<u32> = world.sent("crm").iter().map(|sent| sent.text.parse().unwrap()).collect();
+    for key in 0..4 {
+        let of_key: Vec<u32> = ids.iter().copied().filter(|id| (id - 1) % 60 % 4 == key).collect();
+        assert!(of_key.is_sorted(), "key {key}: {of_key:?}");
+    }
+}
