@@ -135,6 +135,10 @@ impl Composer {
         for version in versions {
             let path = format!("plugins.{name}.versions.{version}");
             let Some(view) = known.get(version.as_str()) else {
+                // A version that is only pinned is reported where the trigger pins it, when the plan is built.
+                if standing.active.as_deref() != Some(version.as_str()) {
+                    continue;
+                }
                 problems.push(Problem::at(path, format!("there is no version `{version}` of plugin `{name}`")));
                 continue;
             };

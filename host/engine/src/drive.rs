@@ -248,6 +248,7 @@ impl Driver {
         }
         let mut outcomes = Outcomes::default();
         let mut left = VecDeque::new();
+        let mut any_conflicts = false;
         while let Some(ended) = self.pending.pop_front() {
             if outcomes.commands.len() >= BATCH_MAX {
                 self.pending.push_front(ended);
@@ -257,8 +258,9 @@ impl Driver {
             // known when the store has answered.
             let may_conflict = ended.may_conflict();
             let run = ended.run();
+            any_conflicts |= may_conflict;
             let shares = |after: &After| Some(after.run) == run && (may_conflict || after.may_conflict);
-            if outcomes.afters.iter().any(shares) {
+            if any_conflicts && outcomes.afters.iter().any(shares) {
                 left.push_back(ended);
                 continue;
             }

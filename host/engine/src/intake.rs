@@ -6,7 +6,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::append::draft;
-use crate::event::{ATTRIBUTE_BYTES_MAX, EVENT_BYTES_MAX, EXTENSIONS_MAX, Event, JSON_DEPTH_MAX, json_depth};
+use crate::event::{ATTRIBUTE_BYTES_MAX, EVENT_BYTES_MAX, EXTENSIONS_MAX, Event, JSON_DEPTH_MAX, is_deeper};
 use crate::id::EventId;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX, EVENT_AHEAD_MAX, HOPS_MAX, JUDGE_BUDGET};
 use crate::plan::Plan;
@@ -102,19 +102,13 @@ fn check_event(event: &Event, now: Time, problem: &mut dyn FnMut(&str, String)) 
     }
     if event.data.len() > EVENT_BYTES_MAX {
         problem("data", format!("{} bytes; {EVENT_BYTES_MAX} are the most", event.data.len()));
-    } else if event.is_json() && is_deep(&event.data) {
+    } else if event.is_json() && is_deeper(&event.data, JSON_DEPTH_MAX) {
         problem("data", format!("nested deeper than {JSON_DEPTH_MAX}"));
     }
     let hops: u32 = event.extension(HOPS).and_then(|text| text.parse().ok()).unwrap_or(0);
     if hops > HOPS_MAX {
         problem(HOPS, format!("caused by {hops} events one after another, which looks like a loop"));
     }
-}
-
-/// Whether JSON text nests too deep. Few brackets cannot, and to count them takes a tenth of the time of following them.
-fn is_deep(text: &[u8]) -> bool {
-    let n_brackets = text.iter().filter(|byte| matches!(byte, b'{' | b'[')).count();
-    n_brackets > JSON_DEPTH_MAX && json_depth(text) > JSON_DEPTH_MAX
 }
 
 /// The extension attribute that counts how many events caused one another.

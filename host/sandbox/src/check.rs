@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::Value;
-use trapjaw_engine::event::{JSON_DEPTH_MAX, json_depth};
+use trapjaw_engine::event::{JSON_DEPTH_MAX, is_deeper};
 use trapjaw_engine::ports::World;
 use wasmparser::{Encoding, Parser, Payload, Validator, WasmFeatures};
 
@@ -214,7 +214,7 @@ impl Outline {
         let mut refuse = |why: String| self.reasons.push(format!("manifest (section `{MANIFEST_SECTION}`) {why}"));
         if data.len() > MANIFEST_BYTES_MAX {
             refuse(format!("too large: {} bytes, and {} is the most", data.len(), text::bytes(MANIFEST_BYTES_MAX)));
-        } else if json_depth(data) > JSON_DEPTH_MAX {
+        } else if is_deeper(data, JSON_DEPTH_MAX) {
             refuse(format!("nested deeper than {JSON_DEPTH_MAX}"));
         } else if self.manifest.is_some() {
             refuse("there twice".into());

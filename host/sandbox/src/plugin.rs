@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use serde::de::IgnoredAny;
-use trapjaw_engine::event::{Event, JSON_DEPTH_MAX, json_depth};
+use trapjaw_engine::event::{Event, JSON_DEPTH_MAX, is_deeper};
 use trapjaw_engine::ports::{
     CallError, Failure, Hands, JudgeCall, Outcome, Past, PerformCall, Plugin, Report, Verdict, World,
 };
@@ -161,7 +161,7 @@ fn done(output: String) -> Result<Outcome, CallError> {
     if output.is_empty() {
         return Ok(Outcome::Done(output));
     }
-    if json_depth(output.as_bytes()) > JSON_DEPTH_MAX {
+    if is_deeper(output.as_bytes(), JSON_DEPTH_MAX) {
         return Err(rejected(format!("the output is nested deeper than {JSON_DEPTH_MAX}")));
     }
     match serde_json::from_str::<IgnoredAny>(&output) {

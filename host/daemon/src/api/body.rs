@@ -11,7 +11,7 @@ use flate2::read::MultiGzDecoder;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use trapjaw_engine::event::{JSON_DEPTH_MAX, json_depth};
+use trapjaw_engine::event::{JSON_DEPTH_MAX, is_deeper};
 use trapjaw_engine::problem::Problem;
 
 use super::error::ApiError;
@@ -21,6 +21,9 @@ use crate::config::show_path;
 const READ_TIME_MAX: Duration = Duration::from_secs(60);
 /// Bodies up to this size are inflated where they are; longer ones would hold up other calls.
 const INFLATE_INLINE_BYTES_MAX: usize = 64 << 10;
+/// How long, and how many bytes of, a refused body are read: enough for a component that is somewhat too large.
+const DISCARD_TIME_MAX: Duration = Duration::from_secs(5);
+const DISCARD_BYTES_MAX: usize = 128 << 20;
 /// What the budget of bodies is counted in.
 const UNIT: usize = 1 << 10;
 
@@ -48,6 +51,7 @@ impl BodyBudget {
     pub(crate) async fn read(&self, headers: &HeaderMap, body: Body, max: usize) -> Result<Held<'_>, ApiError> {
         let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
         if announced.is_some_and(|length| length > max) {
+            discard(body).await;
             return Err(too_large(max));
         }
         let is_gzip = read_encoding(headers)?;
@@ -81,9 +85,18 @@ impl BodyBudget {
     }
 }
 
+/// Reads a refused body to its end, or for as long as that takes no harm: a sender that is still writing when the
+/// connection closes never sees the answer that says why.
+async fn discard(body: Body) {
+    let mut body = Limited::new(body, DISCARD_BYTES_MAX);
+    let reading = async { while let Some(Ok(_)) = body.frame().await {} };
+    // What is late is cut off; the answer is then all that can be done.
+    let _in_time = tokio::time::timeout(DISCARD_TIME_MAX, reading).await;
+}
+
 /// Reads JSON text into a type: 400 for what is not JSON, 422 for what does not fit, with the path.
 pub(crate) fn read_json<T: DeserializeOwned>(text: &[u8]) -> Result<T, ApiError> {
-    if json_depth(text) > JSON_DEPTH_MAX {
+    if is_deeper(text, JSON_DEPTH_MAX) {
         return Err(ApiError::bad_at("", format!("the JSON nests deeper than {JSON_DEPTH_MAX}")));
     }
     let mut deserializer = serde_json::Deserializer::from_slice(text);

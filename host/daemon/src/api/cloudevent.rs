@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::Deserialize;
 use trapjaw_engine::event::{
-    ATTRIBUTE_BYTES_MAX, EVENT_BYTES_MAX, EXTENSIONS_MAX, Event, JSON_DEPTH_MAX, is_json_type, json_depth,
+    ATTRIBUTE_BYTES_MAX, EVENT_BYTES_MAX, EXTENSIONS_MAX, Event, JSON_DEPTH_MAX, is_json_type, is_deeper,
 };
 use trapjaw_engine::limits::EVENT_AHEAD_MAX;
 use trapjaw_engine::problem::Problem;
@@ -48,8 +48,6 @@ pub(crate) struct PlainQuery {
     pub(crate) time: Option<String>,
 }
 
-/// Nesting that the envelope of a batch adds to that of the data.
-const ENVELOPE_DEPTH: usize = 2;
 /// The longest name of an extension attribute.
 const EXTENSION_NAME_BYTES_MAX: usize = 20;
 /// The source of an event that does not say where it is from.
@@ -70,7 +68,9 @@ pub(crate) fn read_batch(body: &Bytes, ctx: Context) -> Result<Vec<Event>, Vec<P
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let mut batch = Batch::new(ctx);
     let read = batch.read(&mut deserializer).and_then(|()| deserializer.end());
-    read.map_err(|err| vec![Problem::at(batch.path(), err.to_string())])?;
+    // What is no list has no places in it.
+    let path = |batch: &Batch| if text.trim_start().starts_with('[') { batch.path() } else { String::new() };
+    read.map_err(|err| vec![Problem::at(path(&batch), err.to_string())])?;
     batch.finish()
 }
 
@@ -225,13 +225,10 @@ impl Attributes {
     }
 }
 
-/// Checks the whole text before it is parsed: UTF-8 once for all, and how deep the parser would have to go.
+/// Checks the whole text before it is parsed: UTF-8 once for all. How deep it nests is the data's own check: what the
+/// parser skips it does not recurse into, and an envelope has no depth.
 fn read_text(body: &Bytes) -> Result<&str, Vec<Problem>> {
-    let text = std::str::from_utf8(body).map_err(|err| vec![Problem::at("", format!("it is not UTF-8: {err}"))])?;
-    if json_depth(body) > JSON_DEPTH_MAX + ENVELOPE_DEPTH {
-        return Err(vec![Problem::at("data", format!("it nests deeper than {JSON_DEPTH_MAX}"))]);
-    }
-    Ok(text)
+    std::str::from_utf8(body).map_err(|err| vec![Problem::at("", format!("it is not UTF-8: {err}"))])
 }
 
 /// Checks an attribute: its length, and that it has none of the characters that CloudEvents forbids.
@@ -280,7 +277,7 @@ fn check_data(content_type: Option<&str>, data: &[u8]) -> Result<(), String> {
     if data.is_empty() || !content_type.is_none_or(is_json_type) {
         return Ok(());
     }
-    if json_depth(data) > JSON_DEPTH_MAX {
+    if is_deeper(data, JSON_DEPTH_MAX) {
         return Err(format!("it nests deeper than {JSON_DEPTH_MAX}"));
     }
     let text = std::str::from_utf8(data).map_err(|err| format!("it is not UTF-8: {err}"))?;

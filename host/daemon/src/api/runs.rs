@@ -7,7 +7,7 @@ use axum::extract::{Path, RawQuery, State};
 use serde::Deserialize;
 use trapjaw_engine::id::{EventId, RunId};
 use trapjaw_engine::ports::{RunFilter, RunView};
-use trapjaw_engine::record::RunState;
+use trapjaw_engine::record::{RunState, TaskState};
 use utoipa::IntoParams;
 
 use super::App;
@@ -71,9 +71,22 @@ pub(crate) async fn show(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<RunBody>, ApiError> {
-    let run = find(&app, &id).await?;
+    let mut run = find(&app, &id).await?;
     caller.may_on(Act::Read, &run.trigger)?;
+    note_hold(&app, &mut run).await;
     Ok(Json(run.into()))
+}
+
+/// Shows what holds a run back that its stored state does not say: a paused trigger, or an earlier run of its key.
+async fn note_hold(app: &App, run: &mut RunView) {
+    if run.state != RunState::Running {
+        return;
+    }
+    let Some(held) = app.engine.holds(run.id).await else { return };
+    for task in run.tasks.iter_mut().filter(|task| task.progress.state == TaskState::Running) {
+        task.progress.state = held;
+    }
+    run.state = RunState::of_tasks(run.tasks.iter().map(|task| task.progress.state));
 }
 
 /// Cancel the open tasks of a run.

@@ -78,7 +78,7 @@ fn trigger(n: usize) -> Value {
     let (org, repository) = (format!("github.com/org-{}", n % 50), format!("org-{}/repo-{n}", n % 50));
     let on = match n % 10 {
         0..=2 => {
-            json!({"source": [org], "type": ["com.github.push"], "data": {"repository": {"full_name": [repository]}}})
+            json!({"source": [org], "type": [KINDS[n % KINDS.len()]], "data": {"repository": {"full_name": [repository]}}})
         }
         3 => {
             json!({"type": [KINDS[n % KINDS.len()]], "data": {"sender": {"login": [format!("user-{n}"), format!("bot-{n}")]}}})

@@ -60,7 +60,7 @@ pub(super) const COLUMNS: &[Column] = &[
     Column::new("TRIGGER", "/trigger"),
     Column::new("SUBJECT", "/subject"),
     Column::of("TASKS", "/tasks", Kind::Count),
-    Column::new("EVENT", "/event"),
+    Column::new("EVENT", "/event_id"),
 ];
 
 /// Does it.
@@ -99,7 +99,7 @@ fn tree(output: &Output, run: &Value) -> Vec<String> {
     let took = run.get("ended").and_then(Value::as_str).and_then(|ended| words::millis_between(begun, ended));
     let took = took.map_or_else(String::new, |millis| format!(", took {}", milliseconds(millis)));
     let begun = words::moment(begun);
-    lines.push(format!("event {}  subject {}  begun {begun}{took}", text(run, "event"), text(run, "subject")));
+    lines.push(format!("event {}  subject {}  begun {begun}{took}", text(run, "event_id"), text(run, "subject")));
     for evaluation in list(run, "evaluations") {
         lines.push(format!("judged {}{}", text(evaluation, "verdict"), super::verdict::why(evaluation)));
     }
@@ -225,7 +225,7 @@ mod tests {
     fn a_run_reads_as_a_tree() {
         let (output, _) = Output::captured(Format::Table);
         let run = json!({
-            "id": "run_1", "trigger": "shop.vip", "state": "waiting", "waiting_for": "retry", "event": "evt_1", "subject": "7",
+            "id": "run_1", "trigger": "shop.vip", "state": "waiting", "waiting_for": "retry", "event_id": "evt_1", "subject": "7",
             "created": "2026-01-01T11:59:00Z", "ended": null,
             "tasks": [
                 {"id": "tsk_1", "action": "crm", "state": "succeeded",

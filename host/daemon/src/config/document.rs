@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trapjaw_engine::definition::{Connection, Grants, PluginStanding, Switch, Trigger};
-use trapjaw_engine::event::{JSON_DEPTH_MAX, json_depth};
+use trapjaw_engine::event::{JSON_DEPTH_MAX, is_deeper};
 use trapjaw_engine::problem::Problem;
 use trapjaw_engine::secret::Secret;
 
@@ -61,7 +61,7 @@ impl File {
                 .map_err(|err| wrong(show_path(err.path()), err.inner().to_string()))?;
             return Ok(file.unwrap_or_default());
         }
-        if json_depth(text) > JSON_DEPTH_MAX {
+        if is_deeper(text, JSON_DEPTH_MAX) {
             return Err(wrong(String::new(), format!("it nests deeper than {JSON_DEPTH_MAX}")));
         }
         serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(text))

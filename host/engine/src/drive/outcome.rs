@@ -114,8 +114,10 @@ impl Driver {
         let mut detail = performed.detail;
         if end == End::Done && !performed.output.is_null() {
             detail.output = Some(performed.output.to_string());
-            let action = Arc::clone(&task.action);
-            run.note_output(&action, performed.output);
+            if run.tasks.len() > 1 {
+                let action = Arc::clone(&run.tasks[start.task_at].action);
+                run.note_output(&action, performed.output);
+            }
         }
         let (to, result) = settle(end, standing, &retry, now, dice);
         if let TaskTo::Open(Progress { due: Some(due), .. }) = &to {

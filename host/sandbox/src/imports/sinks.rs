@@ -1,7 +1,7 @@
 //! `sinks`: the one door out.
 
 use serde_json::{Map, Value};
-use trapjaw_engine::event::{JSON_DEPTH_MAX, json_depth};
+use trapjaw_engine::event::{JSON_DEPTH_MAX, is_deeper};
 use trapjaw_engine::limits::BODY_BYTES_MAX;
 use trapjaw_engine::ports::{self, Failure, SecretHeader, SendRequest};
 
@@ -63,7 +63,7 @@ fn options(text: Option<&str>) -> Result<Map<String, Value>, Failure> {
     let Some(text) = text else {
         return Ok(Map::new());
     };
-    if json_depth(text.as_bytes()) > JSON_DEPTH_MAX {
+    if is_deeper(text.as_bytes(), JSON_DEPTH_MAX) {
         return Err(Failure::rejected(format!("read options: nested deeper than {JSON_DEPTH_MAX}")));
     }
     serde_json::from_str(text).map_err(|err| Failure::rejected(format!("read options: not a JSON object: {err}")))

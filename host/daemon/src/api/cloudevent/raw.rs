@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
-use trapjaw_engine::event::{EVENT_BYTES_MAX, Event, JSON_DEPTH_MAX, is_json_type, json_depth};
+use trapjaw_engine::event::{EVENT_BYTES_MAX, Event, JSON_DEPTH_MAX, is_json_type, is_deeper};
 use trapjaw_engine::problem::Problem;
 
 use super::{Context, check_data, check_extension, check_text, decode_base64, read_time, sound};
@@ -278,7 +278,7 @@ fn read_data(data: &RawValue, content_type: Option<&str>) -> Result<bytes::Bytes
         return Err(format!("{} bytes are more than {EVENT_BYTES_MAX}", raw.len()));
     }
     if content_type.is_none_or(is_json_type) {
-        if json_depth(raw.as_bytes()) > JSON_DEPTH_MAX {
+        if is_deeper(raw.as_bytes(), JSON_DEPTH_MAX) {
             return Err(format!("it nests deeper than {JSON_DEPTH_MAX}"));
         }
         sound::check(raw).map_err(|err| err.to_string())?;
