@@ -24,7 +24,7 @@ plugins: setup ## Build the example plugins: Rust, JavaScript, Python, C
 
 demo: build plugins ## See the main job on real input (KEEP=1 leaves it running)
 	$(CARGO) build --locked --release -p trapjaw-tests --bin demo
-	@./tests/demo/payloads.sh $(CARGO_TARGET_DIR)/payloads
+	@./tests/demo/payloads.sh $(CARGO_TARGET_DIR)/demo
 	@$(BIN)/demo
 
 run: build ## Run the daemon here, for development

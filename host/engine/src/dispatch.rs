@@ -7,13 +7,13 @@
 mod lane;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::definition::Switch;
 use crate::deliver::Doors;
-use crate::id::RunId;
+use crate::id::{RunId, TaskId};
 use crate::plan::{Act, Plan, TriggerPlan};
 use crate::record::{TASK_JUDGE, TaskState};
 use crate::run::{OpenRun, OpenTask, waits_for_time};
@@ -35,7 +35,7 @@ pub struct Dispatch {
     timers: BinaryHeap<Reverse<(Time, u64, Wake)>>,
     n_timers: u64,
     /// Tasks that a door or a switch held back, to be looked at again when either changes.
-    parked: HashSet<(RunId, usize)>,
+    parked: HashMap<(RunId, usize), TaskState>,
     bytes_held: usize,
     runs_max: usize,
     bytes_max: usize,
@@ -86,7 +86,7 @@ impl Dispatch {
             lines: HashMap::new(),
             timers: BinaryHeap::new(),
             n_timers: 0,
-            parked: HashSet::new(),
+            parked: HashMap::new(),
             bytes_held: 0,
             runs_max,
             bytes_max,
@@ -183,9 +183,9 @@ impl Dispatch {
     }
 
     /// An attempt that could not really be made: looked at again at this time.
-    pub fn block(&mut self, start: Start, until: Time) {
+    pub fn block(&mut self, start: Start, state: TaskState, until: Time) {
         self.free(start);
-        self.parked.insert((start.run, start.task_at));
+        self.parked.insert((start.run, start.task_at), state);
         self.wake_at(until, Wake::Task(start.run, start.task_at));
     }
 
@@ -260,7 +260,7 @@ impl Dispatch {
 
     /// Looks again at everything that a door or a switch held back: one of them has changed.
     pub fn wake_all(&mut self) {
-        for (id, at) in std::mem::take(&mut self.parked) {
+        for (id, at) in std::mem::take(&mut self.parked).into_keys() {
             self.make_ready(id, at);
         }
         for (trigger, lane) in &mut self.lanes {
@@ -318,7 +318,7 @@ impl Dispatch {
             && let Some(Act::Send(send)) = action.map(|action| &action.act)
             && let Some(blocked) = doors.peek(&send.connection)
         {
-            self.parked.insert((start.run, start.task_at));
+            self.parked.insert((start.run, start.task_at), blocked.state);
             self.wake_at(blocked.until, Wake::Task(start.run, start.task_at));
             return false;
         }
@@ -351,15 +351,19 @@ impl Dispatch {
         }
     }
 
-    /// What holds a task of a run in memory back that is not written in its state.
-    pub fn holds(&self, id: RunId, plan: &Plan) -> Option<TaskState> {
-        let run = self.runs.get(&id)?;
+    /// What holds the tasks of a run in memory back that is not written in their states.
+    pub fn holds(&self, id: RunId, plan: &Plan) -> Vec<(TaskId, TaskState)> {
+        let Some(run) = self.runs.get(&id) else { return Vec::new() };
         let is_paused = plan.trigger(&run.trigger).is_some_and(|trigger| trigger.switch == Switch::Paused);
-        match (self.is_first(run), is_paused) {
-            (false, _) => Some(TaskState::WaitingOrder),
-            (true, true) => Some(TaskState::WaitingPaused),
-            (true, false) => None,
-        }
+        let is_first = self.is_first(run);
+        let idle =
+            run.tasks.iter().enumerate().filter(|(_, task)| !task.is_busy && waits_for_time(task.progress.state));
+        let held = idle.filter_map(|(at, task)| match (is_first, is_paused) {
+            (false, _) => Some((task.id, TaskState::WaitingOrder)),
+            (true, true) => Some((task.id, TaskState::WaitingPaused)),
+            (true, false) => self.parked.get(&(id, at)).map(|state| (task.id, *state)),
+        });
+        held.collect()
     }
 
     /// All lanes, for people.

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::dispatch::{Dispatch, LaneView, Start};
 use crate::engine::Shared;
-use crate::id::RunId;
+use crate::id::{RunId, TaskId};
 use crate::ports::StoreError;
 use crate::record::{Reply, TaskState};
 use crate::run::OpenRun;
@@ -46,12 +46,13 @@ pub(crate) enum Note {
     Cancel { run: RunId, actor: Arc<str>, done: oneshot::Sender<bool> },
     /// A person asks what there is.
     View(oneshot::Sender<Vec<LaneView>>),
-    /// A person asks what holds a run back.
-    Holds { run: RunId, answer: oneshot::Sender<Option<TaskState>> },
+    /// A person asks what holds tasks of these runs back.
+    Holds { runs: Vec<RunId>, answer: oneshot::Sender<Vec<(TaskId, TaskState)>> },
     /// End: what is under way has this long.
     Stop { grace: Duration, done: oneshot::Sender<()> },
 }
 
+type Commit = Boxed<Result<Vec<Reply>, StoreError>>;
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 pub(crate) struct Driver {
@@ -61,7 +62,7 @@ pub(crate) struct Driver {
     attempts: JoinSet<Ended>,
     starts: HashMap<tokio::task::Id, Start>,
     pending: VecDeque<Ended>,
-    commit: Option<(Boxed<Result<Vec<Reply>, StoreError>>, Vec<After>)>,
+    commit: Option<(Commit, Vec<After>)>,
     loads: VecDeque<Load>,
     load: Option<Boxed<Loaded>>,
     /// Runs that left memory since the load under way began.
@@ -174,8 +175,9 @@ impl Driver {
             Note::View(answer) => {
                 let _told = answer.send(self.dispatch.view());
             }
-            Note::Holds { run, answer } => {
-                let _told = answer.send(self.dispatch.holds(run, &self.shared.plan.load()));
+            Note::Holds { runs, answer } => {
+                let plan = self.shared.plan.load();
+                let _told = answer.send(runs.into_iter().flat_map(|run| self.dispatch.holds(run, &plan)).collect());
             }
             Note::Stop { grace, done } => {
                 self.stop = Some(done);

@@ -114,6 +114,8 @@ pub struct Seen {
     pub evaluations: Bytes,
     /// The runs it caused.
     pub runs: Vec<RunId>,
+    /// The runs that a cap or a cooldown refused: trigger and subject.
+    pub refused: Vec<(Arc<str>, Arc<str>)>,
 }
 
 /// The ledger interface of conditions, on the store.
@@ -296,8 +298,12 @@ impl Shared {
             accepted.accepted += 1;
             accepted.ids.push(appended.event);
             let mut runs = Vec::with_capacity(appended.runs.len());
+            let mut refused = Vec::new();
             for (new, ids) in draft.runs.iter().zip(&appended.runs) {
-                let Some(run) = ids.run else { continue };
+                let Some(run) = ids.run else {
+                    refused.push((Arc::clone(&new.trigger), Arc::clone(&new.subject)));
+                    continue;
+                };
                 runs.push(run);
                 open.push(OpenRun::appended(new, *ids, run, (appended.event, &draft.event), draft.received));
             }
@@ -308,6 +314,7 @@ impl Shared {
                     event: Arc::clone(&draft.event),
                     evaluations: draft.evaluations.clone(),
                     runs,
+                    refused,
                 };
                 // An error means that nobody watches any more.
                 let _sent = self.feed.send(Arc::new(seen));

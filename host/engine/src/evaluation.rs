@@ -75,6 +75,18 @@ pub fn read_evaluations(blob: &[u8]) -> Vec<Evaluation> {
     read(blob).unwrap_or_default()
 }
 
+/// Says of the evaluations whose run was refused by a cap or a cooldown that they did not match: the commit decided
+/// that, after the evaluation was written. `has_run` tells by trigger and subject.
+pub fn note_refused(evaluations: &mut [Evaluation], has_run: impl Fn(&str, &str) -> bool) {
+    for evaluation in evaluations.iter_mut().filter(|one| one.verdict == VerdictWord::Matched) {
+        if !has_run(&evaluation.trigger, &evaluation.subject) {
+            evaluation.verdict = VerdictWord::NotMatched;
+            evaluation.leaf = Some("policy".to_owned());
+            evaluation.reason = Some("the trigger's cap or cooldown let no further run begin".to_owned());
+        }
+    }
+}
+
 /// What is kept of an attempt.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

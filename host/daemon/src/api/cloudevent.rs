@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::Deserialize;
 use trapjaw_engine::event::{
-    ATTRIBUTE_BYTES_MAX, EVENT_BYTES_MAX, EXTENSIONS_MAX, Event, JSON_DEPTH_MAX, is_json_type, is_deeper,
+    ATTRIBUTE_BYTES_MAX, EVENT_BYTES_MAX, EXTENSIONS_MAX, Event, JSON_DEPTH_MAX, is_deeper, is_json_type,
 };
 use trapjaw_engine::limits::EVENT_AHEAD_MAX;
 use trapjaw_engine::problem::Problem;

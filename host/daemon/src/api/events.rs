@@ -6,9 +6,9 @@ use axum::Json;
 use axum::extract::{Path, RawQuery, State};
 use serde::Deserialize;
 use serde_json::Value;
-use trapjaw_engine::evaluation::read_evaluations;
+use trapjaw_engine::evaluation::{Evaluation, VerdictWord, note_refused, read_evaluations};
 use trapjaw_engine::id::{EventId, RunId};
-use trapjaw_engine::ports::{EventFilter, EventView, RunFilter};
+use trapjaw_engine::ports::{EventFilter, EventView, Page, RunFilter, RunView};
 use trapjaw_engine::time::Time;
 use utoipa::IntoParams;
 
@@ -58,7 +58,12 @@ pub(crate) async fn list(
         until: read_time("until", query.until.as_deref())?,
     };
     let rows = app.ledger.events(filter, page).await?;
-    Ok(Json(Items::page(rows, page.rows_max, |row| row.id.to_string(), |row| Some(row.into()))))
+    let mut evaluations = std::collections::VecDeque::with_capacity(rows.len());
+    for row in &rows {
+        evaluations.push_back(evaluations_of(&app, row).await?);
+    }
+    let show = |row| Some(EventBody::new(row, evaluations.pop_front().unwrap_or_default()));
+    Ok(Json(Items::page(rows, page.rows_max, |row| row.id.to_string(), show)))
 }
 
 /// Show one event.
@@ -69,7 +74,9 @@ pub(crate) async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<EventBody>, ApiError> {
     caller.may(Act::Read)?;
-    Ok(Json(find(&app, &id).await?.into()))
+    let view = find(&app, &id).await?;
+    let evaluations = evaluations_of(&app, &view).await?;
+    Ok(Json(EventBody::new(view, evaluations)))
 }
 
 /// List what each trigger whose pattern matched made of the event.
@@ -81,12 +88,11 @@ pub(crate) async fn evaluations(
 ) -> Result<Json<Items<Value>>, ApiError> {
     caller.may(Act::Read)?;
     let event = find(&app, &id).await?;
-    let mut items = values(&event.evaluations);
+    let mut evaluations = evaluations_of(&app, &event).await?;
     // What was judged after the event was stored stands with the runs.
-    let filter = RunFilter { event: Some(event.id), ..RunFilter::default() };
-    let runs = app.ledger.runs(filter, read_page::<RunId>(Some(RUNS_MAX), None, RunId::seq)?).await?;
-    items.extend(runs.iter().flat_map(|run| values(&run.evaluation)));
-    Ok(Json(Items::all(items)))
+    let runs = runs_of(&app, event.id).await?;
+    evaluations.extend(runs.iter().flat_map(|run| read_evaluations(&run.evaluation)));
+    Ok(Json(Items::all(evaluations.iter().map(|one| serde_json::to_value(one).unwrap_or_default()).collect())))
 }
 
 /// List the runs that the event caused.
@@ -124,7 +130,7 @@ pub(crate) struct PageQuery {
 }
 
 /// The most runs of an event whose evaluations are shown with it.
-const RUNS_MAX: u32 = 100;
+const RUNS_MAX: u32 = 1_000;
 
 /// The event with this id.
 pub(crate) async fn find(app: &App, id: &str) -> Result<EventView, ApiError> {
@@ -138,7 +144,20 @@ pub(crate) fn read_time(path: &str, text: Option<&str>) -> Result<Option<Time>, 
     text.map(read).transpose()
 }
 
-fn values(blob: &[u8]) -> Vec<Value> {
-    let evaluations = read_evaluations(blob);
-    evaluations.iter().map(|evaluation| serde_json::to_value(evaluation).unwrap_or_default()).collect()
+/// What each trigger whose pattern matched made of the event when it was taken; what a cap refused did not match.
+pub(crate) async fn evaluations_of(app: &App, event: &EventView) -> Result<Vec<Evaluation>, ApiError> {
+    let mut evaluations = read_evaluations(&event.evaluations);
+    let wanted = evaluations.iter().filter(|one| one.verdict != VerdictWord::NotMatched).count();
+    let made = event.runs.map_or(0, |(_, count)| count as usize);
+    if made < wanted && made < RUNS_MAX as usize {
+        let runs = runs_of(app, event.id).await?;
+        let is_of = |run: &RunView, trigger: &str, subject: &str| *run.trigger == *trigger && *run.subject == *subject;
+        note_refused(&mut evaluations, |trigger, subject| runs.iter().any(|run| is_of(run, trigger, subject)));
+    }
+    Ok(evaluations)
+}
+
+async fn runs_of(app: &App, event: EventId) -> Result<Vec<RunView>, ApiError> {
+    let filter = RunFilter { event: Some(event), ..RunFilter::default() };
+    Ok(app.ledger.runs(filter, Page { before: None, rows_max: RUNS_MAX }).await?)
 }

@@ -34,7 +34,7 @@ impl<T> Items<T> {
         rows: Vec<R>,
         limit: u32,
         cursor: impl Fn(&R) -> String,
-        view: impl Fn(R) -> Option<T>,
+        view: impl FnMut(R) -> Option<T>,
     ) -> Self {
         let is_full = rows.len() >= limit as usize;
         let next = rows.last().filter(|_| is_full).map(cursor);

@@ -7,7 +7,7 @@ use axum::extract::{Path, RawQuery, State};
 use serde::Deserialize;
 use trapjaw_engine::id::{EventId, RunId};
 use trapjaw_engine::ports::{RunFilter, RunView};
-use trapjaw_engine::record::{RunState, TaskState};
+use trapjaw_engine::record::RunState;
 use utoipa::IntoParams;
 
 use super::App;
@@ -59,7 +59,8 @@ pub(crate) async fn list(
         since: read_time("since", query.since.as_deref())?,
         until: read_time("until", query.until.as_deref())?,
     };
-    let rows = app.ledger.runs(filter, page).await?;
+    let mut rows = app.ledger.runs(filter, page).await?;
+    note_holds(&app, &mut rows).await;
     let show = |row: RunView| caller.token.covers(&row.trigger).then(|| row.into());
     Ok(Json(Items::page(rows, page.rows_max, |row| row.id.to_string(), show)))
 }
@@ -73,20 +74,26 @@ pub(crate) async fn show(
 ) -> Result<Json<RunBody>, ApiError> {
     let mut run = find(&app, &id).await?;
     caller.may_on(Act::Read, &run.trigger)?;
-    note_hold(&app, &mut run).await;
+    note_holds(&app, std::slice::from_mut(&mut run)).await;
     Ok(Json(run.into()))
 }
 
-/// Shows what holds a run back that its stored state does not say: a paused trigger, or an earlier run of its key.
-async fn note_hold(app: &App, run: &mut RunView) {
-    if run.state != RunState::Running {
+/// Shows what holds tasks back that their stored states do not say: a paused trigger, an earlier run of their key, or
+/// a connection that is paused, failing or at its rate.
+async fn note_holds(app: &App, runs: &mut [RunView]) {
+    let running: Vec<RunId> = runs.iter().filter(|run| run.state == RunState::Running).map(|run| run.id).collect();
+    if running.is_empty() {
         return;
     }
-    let Some(held) = app.engine.holds(run.id).await else { return };
-    for task in run.tasks.iter_mut().filter(|task| task.progress.state == TaskState::Running) {
-        task.progress.state = held;
+    let held = app.engine.holds(running).await;
+    for run in runs.iter_mut().filter(|run| run.state == RunState::Running) {
+        for task in &mut run.tasks {
+            if let Some((_, state)) = held.iter().find(|(id, _)| *id == task.id) {
+                task.progress.state = *state;
+            }
+        }
+        run.state = RunState::of_tasks(run.tasks.iter().map(|task| task.progress.state));
     }
-    run.state = RunState::of_tasks(run.tasks.iter().map(|task| task.progress.state));
 }
 
 /// Cancel the open tasks of a run.

@@ -13,7 +13,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use trapjaw_engine::engine::Seen;
-use trapjaw_engine::evaluation::{Evaluation, read_evaluations};
+use trapjaw_engine::evaluation::{Evaluation, note_refused, read_evaluations};
 use trapjaw_engine::event::Event;
 use utoipa::IntoParams;
 
@@ -106,7 +106,10 @@ impl Follower {
         if !is(&self.query.source, &seen.event.source) || !is(&self.query.r#type, &seen.event.kind) {
             return None;
         }
-        let evaluations = read_evaluations(&seen.evaluations);
+        let mut evaluations = read_evaluations(&seen.evaluations);
+        let is_refused =
+            |trigger: &str, subject: &str| seen.refused.iter().any(|(t, s)| **t == *trigger && **s == *subject);
+        note_refused(&mut evaluations, |trigger, subject| !is_refused(trigger, subject));
         if !evaluations.iter().any(|evaluation| is(&self.query.trigger, &evaluation.trigger))
             && self.query.trigger.is_some()
         {

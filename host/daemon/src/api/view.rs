@@ -30,12 +30,13 @@ pub(crate) struct EventBody {
     n_runs: u32,
 }
 
-impl From<EventView> for EventBody {
-    fn from(view: EventView) -> Self {
+impl EventBody {
+    /// The event, with what [`evaluations_of`](super::events::evaluations_of) says of it.
+    pub(crate) fn new(view: EventView, evaluations: Vec<Evaluation>) -> Self {
         Self {
             id: view.id.to_string(),
             received: view.received.to_string(),
-            evaluations: read_evaluations(&view.evaluations),
+            evaluations,
             n_runs: view.runs.map_or(0, |(_, n)| n),
             event: CloudEvent(view.event),
         }

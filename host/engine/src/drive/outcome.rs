@@ -92,8 +92,8 @@ impl Driver {
         let ActionEnded { start, began, performed, retry, needs, deadline } = ended;
         let now = self.shared.tools.clock.now();
         let is_cancelled = self.dispatch.run(start.run).is_some_and(|run| run.is_cancelled);
-        if let (End::Blocked { until, .. }, false) = (&performed.end, is_cancelled) {
-            self.dispatch.block(start, *until);
+        if let (End::Blocked { state, until }, false) = (&performed.end, is_cancelled) {
+            self.dispatch.block(start, *state, *until);
             return;
         }
         self.dispatch.free(start);

@@ -6,7 +6,7 @@ use super::Engine;
 use crate::deliver::DoorView;
 use crate::dispatch::LaneView;
 use crate::drive::Note;
-use crate::id::RunId;
+use crate::id::{RunId, TaskId};
 use crate::intake::Accepted;
 use crate::record::{AttemptResult, TaskState};
 
@@ -134,10 +134,11 @@ impl Engine {
         }
     }
 
-    /// What holds a run back that its stored state does not say: a pause, or an earlier run of its ordering key.
-    pub async fn holds(&self, run: RunId) -> Option<TaskState> {
+    /// What holds the tasks of these runs back that their stored states do not say: a pause, an earlier run of their
+    /// ordering key, or a door.
+    pub async fn holds(&self, runs: Vec<RunId>) -> Vec<(TaskId, TaskState)> {
         let (answer, holds) = tokio::sync::oneshot::channel();
-        self.tell(Note::Holds { run, answer }).await;
+        self.tell(Note::Holds { runs, answer }).await;
         holds.await.unwrap_or_default()
     }
 }

@@ -161,7 +161,7 @@ mod tests {
     }
 
     fn check(on: Value, data: Value, expected: bool) {
-        let pattern = pattern(json!({"data": on.clone()}));
+        let pattern = pattern(json!({"data": on}));
         let event = event("t", &data);
         assert_eq!(pattern.matches(&event), expected, "{on} on {data}");
         assert_eq!(pattern.miss(&event).is_none(), expected, "{on} on {data}");

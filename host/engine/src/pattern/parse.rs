@@ -24,6 +24,9 @@ pub fn parse(map: &Map<String, Value>) -> Result<Pattern, Vec<Problem>> {
     if parser.problems.is_empty() { Ok(pattern) } else { Err(parser.problems) }
 }
 
+/// Reads one alternative into a pattern; its path is given.
+type Inner<'a> = dyn FnMut(&mut Parser, &Map<String, Value>, &mut Pattern, &str) + 'a;
+
 struct Parser {
     problems: Vec<Problem>,
     n_fields: usize,
@@ -90,7 +93,7 @@ impl Parser {
         value: &Value,
         pattern: &mut Pattern,
         path: &str,
-        inner: &mut dyn FnMut(&mut Self, &Map<String, Value>, &mut Pattern, &str),
+        inner: &mut Inner<'_>,
     ) {
         let Some(list) = value.as_array().filter(|list| list.len() >= 2) else {
             self.problem(path, "a list of at least two patterns is wanted");

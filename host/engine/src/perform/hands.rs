@@ -18,6 +18,9 @@ use crate::record::{Command, SendRecord};
 /// The most changes of state in one attempt.
 const STATE_OPS_MAX: usize = 1_000;
 
+/// The plugin's labels, each with its connection.
+type Labels = std::collections::BTreeMap<String, Arc<ConnectionPlan>>;
+
 pub(super) struct PluginHands {
     tools: Tools,
     attempt: Attempt,
@@ -68,7 +71,7 @@ impl PluginHands {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn parts(&self) -> Result<(&Arc<PluginPlan>, &std::collections::BTreeMap<String, Arc<ConnectionPlan>>), Failure> {
+    fn parts(&self) -> Result<(&Arc<PluginPlan>, &Labels), Failure> {
         match &self.attempt.trigger.actions[self.attempt.action_at].act {
             Act::Plugin { plugin, connections, .. } => Ok((plugin, connections)),
             Act::Send(_) => Err(Failure::rejected("not a plugin's action")),

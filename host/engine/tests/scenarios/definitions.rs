@@ -37,7 +37,8 @@ async fn a_switch_does_what_it_says() {
     world.happen("").await;
     world.pass_s(100).await;
     assert_eq!(world.sent("crm").len(), 1, "it makes runs, and they wait");
-    assert_eq!(world.engine().holds(world.runs()[1].id).await, Some(trapjaw_engine::record::TaskState::WaitingPaused));
+    let held = world.engine().holds(vec![world.runs()[1].id]).await;
+    assert_eq!(held.first().map(|(_, state)| *state), Some(trapjaw_engine::record::TaskState::WaitingPaused));
     world.trigger("t", with("enabled", json!({})));
     world.swap().await;
     world.finish().await;

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
-use trapjaw_engine::event::{EVENT_BYTES_MAX, Event, JSON_DEPTH_MAX, is_json_type, is_deeper};
+use trapjaw_engine::event::{EVENT_BYTES_MAX, Event, JSON_DEPTH_MAX, is_deeper, is_json_type};
 use trapjaw_engine::problem::Problem;
 
 use super::{Context, check_data, check_extension, check_text, decode_base64, read_time, sound};
