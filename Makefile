@@ -4,10 +4,10 @@ export CARGO_TARGET_DIR ?= $(HOME)/.cache/trapjaw-target
 export CLIPPY_CONF_DIR := $(CURDIR)/.config
 CARGO := cargo
 BIN := $(CARGO_TARGET_DIR)/release
-RUSTFMT := --config-path $(CURDIR)/.config/rustfmt.toml
+RUSTFMT := -p trapjaw-engine -p trapjaw-store -p trapjaw-sandbox -p trapjaw-connectors -p trapjaw -p trapjaw-sdk -p trapjaw-sdk-macros -p trapjaw-tests -- --config-path $(CURDIR)/.config/rustfmt.toml
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 
-.PHONY: help setup build plugins demo run check test golden bench soak dist clean
+.PHONY: help setup build plugins fmt demo run check test golden bench soak dist clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -30,8 +30,11 @@ demo: build plugins ## See the main job on real input (KEEP=1 leaves it running)
 run: build ## Run the daemon here, for development
 	$(BIN)/trapjaw dev
 
+fmt: ## Format the code
+	$(CARGO) fmt $(RUSTFMT)
+
 check: setup ## Format, lints and pure tests: quick
-	$(CARGO) fmt --check -p trapjaw-engine -p trapjaw-store -p trapjaw-sandbox -p trapjaw-connectors -p trapjaw -p trapjaw-sdk -p trapjaw-sdk-macros -p trapjaw-tests -- $(RUSTFMT)
+	$(CARGO) fmt --check $(RUSTFMT)
 	$(CARGO) clippy --locked --release --workspace --all-targets -- -D warnings
 	$(CARGO) test --locked --release -p trapjaw-engine -p trapjaw-sdk -p trapjaw-sdk-macros
 

@@ -88,13 +88,7 @@ impl Parser {
         }
     }
 
-    fn alternatives(
-        &mut self,
-        value: &Value,
-        pattern: &mut Pattern,
-        path: &str,
-        inner: &mut Inner<'_>,
-    ) {
+    fn alternatives(&mut self, value: &Value, pattern: &mut Pattern, path: &str, inner: &mut Inner<'_>) {
         let Some(list) = value.as_array().filter(|list| list.len() >= 2) else {
             self.problem(path, "a list of at least two patterns is wanted");
             return;
