@@ -88,7 +88,10 @@ async fn events() {
     events.structured("not UTF-8", b"\xff\xfe".to_vec(), (400, "")).await;
     let deep = event(json!({"data": "DATA"})).replace("\"DATA\"", &nested(65));
     events.structured("too deep", deep, (400, "data")).await;
-    events.structured("far too deep", nested(100_000), (400, "data")).await;
+    let deeper = event(json!({"data": "DATA"})).replace("\"DATA\"", &nested(100_000));
+    events.structured("far too deep", deeper, (400, "data")).await;
+    events.structured("deep, and no event", nested(100_000), (400, "")).await;
+    events.batch("a deep list", nested(100_000), (400, "[0]")).await;
     let large = event(json!({"data": "x".repeat((1 << 20) + 1)}));
     events.structured("too large", large, (400, "data")).await;
     events.structured("far too large", vec![b' '; 4 << 20], (413, "-")).await;
