@@ -129,7 +129,7 @@ async fn hostile_conditions_die_and_say_why() {
 async fn a_start_function_that_never_ends_is_stopped() {
     let bench = Bench::start().await;
     bench.connect("out").await;
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugins/hostile/wat/start-spins.wat");
+    let path = "../plugins/hostile/wat/start-spins.wat";
     let answer = bench.api.upload("spins", "?version=1&activate=true", wat::parse_file(path).unwrap()).await.unwrap();
     if answer.status == 201 {
         bench

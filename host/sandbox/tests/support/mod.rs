@@ -81,7 +81,7 @@ fn component(world: &str, export: &str, items: &str, body: &str) -> Vec<u8> {
     );
     let mut module = wat::parse_str(module).unwrap();
     let mut resolve = Resolve::default();
-    let wit = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../wit");
+    let wit = PathBuf::from("../../wit");
     let (package, _) = resolve.push_path(&wit).unwrap();
     let world = resolve.select_world(&[package], Some(world)).unwrap();
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
