@@ -22,6 +22,7 @@ mod health;
 mod inbox;
 mod ingest;
 mod metrics;
+mod objects;
 mod openapi;
 mod plugins;
 mod precondition;

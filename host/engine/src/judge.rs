@@ -4,9 +4,8 @@
 //! before; asked again with the same, it is the same. Expressions come before plugins, whatever their order in the
 //! definition: a cheap "no" saves an expensive question.
 
+use std::pin::Pin;
 use std::sync::Arc;
-
-use futures_core::BoxFuture;
 
 use crate::definition::{OnError, OnUnknown};
 use crate::evaluation::{Evaluation, PluginAsked, VerdictWord};
@@ -16,10 +15,8 @@ use crate::plan::{ConditionPlan, TestPlan, TriggerPlan};
 use crate::ports::{CallError, FailureKind, JudgeCall, Past};
 use crate::time::Time;
 
-mod futures_core {
-    //! A boxed future: conditions nest, so the future of one holds that of another.
-    pub(super) type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-}
+/// A boxed future: conditions nest, so the future of one holds that of another.
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// What judging came to.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,6 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use trapjaw_engine::limits::DEFINITION_BYTES_MAX;
 use trapjaw_engine::ports::Refusal;
 use utoipa::ToSchema;
 
@@ -18,9 +17,9 @@ use super::auth::Caller;
 use super::credentials;
 use super::error::{ApiError, ProblemBody};
 use super::events::PageQuery;
+use super::objects::{remove_object, save_object};
 use super::page::{Items, read_limit, read_query};
-use super::precondition::{Precondition, saved, versioned};
-use super::triggers::remove_object;
+use super::precondition::versioned;
 use crate::config::document::read_connection;
 use crate::desk::ChangeError;
 use crate::installation::{Body as Says, Draft, Installation, Kind, Standing};
@@ -94,18 +93,8 @@ pub(crate) async fn save(
     body: Body,
 ) -> Result<Response, ApiError> {
     caller.may_on(Act::Operate, &name)?;
-    let condition = Precondition::read(&headers)?;
-    let value: Value = app.bodies.json(&headers, body, DEFINITION_BYTES_MAX).await?;
-    let saving = name.clone();
-    let changed = app
-        .desk
-        .change(caller.name, move |now| {
-            condition.check(now.version(Kind::Connection, &saving))?;
-            let body = read_connection(&saving, value, now)?;
-            Ok(vec![Draft { name: saving.into(), body }])
-        })
-        .await?;
-    answer(&changed.after, &name, saved(changed.before.version(Kind::Connection, &name)))
+    let (now, status) = save_object(&app, caller, (Kind::Connection, &name), &headers, body, read_connection).await?;
+    answer(&now, &name, status)
 }
 
 /// Remove a connection that no trigger and no grant names.

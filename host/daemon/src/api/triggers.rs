@@ -10,7 +10,6 @@ use axum::response::Response;
 use serde::Serialize;
 use serde_json::Value;
 use trapjaw_engine::definition::{Switch, Trigger};
-use trapjaw_engine::limits::DEFINITION_BYTES_MAX;
 use trapjaw_engine::ports::Page;
 use utoipa::ToSchema;
 
@@ -18,8 +17,9 @@ use super::App;
 use super::auth::Caller;
 use super::error::{ApiError, ProblemBody};
 use super::events::PageQuery;
+use super::objects::{remove_object, save_object};
 use super::page::{Items, read_limit, read_page, read_query};
-use super::precondition::{Precondition, saved, versioned};
+use super::precondition::versioned;
 use crate::config::document::read_trigger;
 use crate::desk::ChangeError;
 use crate::installation::{self, Body as Says, Draft, Installation, Kind, Standing};
@@ -98,18 +98,8 @@ pub(crate) async fn save(
     body: Body,
 ) -> Result<Response, ApiError> {
     caller.may_on(Act::Define, &name)?;
-    let condition = Precondition::read(&headers)?;
-    let value: Value = app.bodies.json(&headers, body, DEFINITION_BYTES_MAX).await?;
-    let saving = name.clone();
-    let changed = app
-        .desk
-        .change(caller.name, move |now| {
-            condition.check(now.version(Kind::Trigger, &saving))?;
-            let body = read_trigger(&saving, value, now)?;
-            Ok(vec![Draft { name: saving.into(), body }])
-        })
-        .await?;
-    answer(&changed.after, &name, saved(changed.before.version(Kind::Trigger, &name)))
+    let (now, status) = save_object(&app, caller, (Kind::Trigger, &name), &headers, body, read_trigger).await?;
+    answer(&now, &name, status)
 }
 
 /// Remove a trigger. Its open tasks are cancelled.
@@ -195,27 +185,6 @@ pub(crate) async fn versions(
             })
         },
     )))
-}
-
-/// Removes an object; 404 when there is none.
-pub(crate) async fn remove_object(
-    app: &App,
-    caller: Caller,
-    kind: Kind,
-    name: String,
-    headers: &HeaderMap,
-) -> Result<StatusCode, ApiError> {
-    let condition = Precondition::read(headers)?;
-    let remove = move |now: &Installation| {
-        let version = now.version(kind, &name);
-        if version == 0 {
-            return Err(ChangeError::Missing(format!("{} {name}", kind.word())));
-        }
-        condition.check(version)?;
-        Ok(vec![Draft { name: name.into(), body: Says::Removed(kind) }])
-    };
-    app.desk.change(caller.name, remove).await?;
-    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn switch(app: &App, caller: Caller, name: String, to: Switch) -> Result<Response, ApiError> {

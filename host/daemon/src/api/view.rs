@@ -1,8 +1,6 @@
 //! How events, runs, tasks and attempts are shown.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde::ser::{Error, SerializeMap};
+use serde::ser::Error;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -48,32 +46,8 @@ pub(crate) struct CloudEvent<E>(pub(crate) E);
 
 impl<E: AsRef<Event>> Serialize for CloudEvent<E> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let event = self.0.as_ref();
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("specversion", "1.0")?;
-        map.serialize_entry("id", &*event.id)?;
-        map.serialize_entry("source", &*event.source)?;
-        map.serialize_entry("type", &*event.kind)?;
-        if let Some(subject) = &event.subject {
-            map.serialize_entry("subject", &**subject)?;
-        }
-        map.serialize_entry("time", &event.time.to_string())?;
-        if let Some(content_type) = &event.content_type {
-            map.serialize_entry("datacontenttype", &**content_type)?;
-        }
-        for (name, value) in &event.extensions {
-            map.serialize_entry(&**name, &**value)?;
-        }
-        match std::str::from_utf8(&event.data) {
-            Ok("") => {}
-            Ok(text) if event.is_json() => {
-                let raw: &RawValue = serde_json::from_str(text).map_err(S::Error::custom)?;
-                map.serialize_entry("data", raw)?;
-            }
-            Ok(text) => map.serialize_entry("data", text)?,
-            Err(_) => map.serialize_entry("data_base64", &STANDARD.encode(&event.data))?,
-        }
-        map.end()
+        let text = String::from_utf8(self.0.as_ref().to_structured()).map_err(S::Error::custom)?;
+        RawValue::from_string(text).map_err(S::Error::custom)?.serialize(serializer)
     }
 }
 
