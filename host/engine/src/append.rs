@@ -32,7 +32,7 @@ pub async fn draft(plan: &Plan, event: Arc<Event>, now: Time, budget: Duration, 
                     let question = question(subject);
                     let (judgement, evaluation) = in_budget(&trigger, &question, until).await;
                     runs.extend(run_of(&trigger, &question, number, &judgement));
-                    evaluations.push(evaluation);
+                    evaluations.push(evaluation.to_keep());
                 }
             }
             Err(reason) => {

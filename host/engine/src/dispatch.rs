@@ -37,12 +37,26 @@ pub struct Dispatch {
     /// Tasks that a door or a switch held back, to be looked at again when either changes.
     parked: HashMap<(RunId, usize), TaskState>,
     bytes_held: usize,
-    runs_max: usize,
-    bytes_max: usize,
+    bounds: Bounds,
+    /// Attempts under way that call a plugin.
+    n_calls: usize,
     /// The newest run that was ever taken in: a newer one in the store is on its way here from its append.
     told: Option<RunId>,
     /// When this began; there are no appends of older runs.
     began: Time,
+}
+
+/// The bounds of a dispatch.
+#[derive(Clone, Copy)]
+pub struct Bounds {
+    /// The most runs of a lane in memory.
+    pub lane_runs_max: usize,
+    /// About the most bytes of all of them.
+    pub bytes_max: usize,
+    /// The most attempts at one time.
+    pub attempts_max: usize,
+    /// The most of them that call a plugin.
+    pub calls_max: usize,
 }
 
 /// What a timer wakes.
@@ -77,8 +91,8 @@ pub struct LaneView {
 }
 
 impl Dispatch {
-    /// Nothing is open. A lane holds at most `runs_max` runs, and all of them about `bytes_max` bytes.
-    pub fn new(runs_max: usize, bytes_max: usize, began: Time) -> Self {
+    /// Nothing is open.
+    pub fn new(bounds: Bounds, began: Time) -> Self {
         Self {
             runs: HashMap::new(),
             lanes: HashMap::new(),
@@ -88,8 +102,8 @@ impl Dispatch {
             n_timers: 0,
             parked: HashMap::new(),
             bytes_held: 0,
-            runs_max,
-            bytes_max,
+            bounds,
+            n_calls: 0,
             told: None,
             began,
         }
@@ -106,7 +120,7 @@ impl Dispatch {
             return;
         }
         let first_task = run.tasks.first().map_or(i64::MAX, |task| task.id.seq());
-        let (runs_max, is_full) = (self.runs_max, self.bytes_held > self.bytes_max);
+        let (runs_max, is_full) = (self.bounds.lane_runs_max, self.bytes_held > self.bounds.bytes_max);
         let lane = self.lanes.entry(Arc::clone(&run.trigger)).or_default();
         if lane.n_runs >= runs_max || is_full || lane.spilled_after.is_some() {
             lane.spill(first_task);
@@ -192,10 +206,14 @@ impl Dispatch {
     /// An attempt has ended: its place in the lane is free.
     pub fn free(&mut self, start: Start) {
         let Some(run) = self.runs.get_mut(&start.run) else { return };
-        run.tasks[start.task_at].is_busy = false;
+        let task = &mut run.tasks[start.task_at];
+        task.is_busy = false;
+        let n_calls = u32::from(std::mem::take(&mut task.is_calling));
+        self.n_calls -= n_calls as usize;
         let trigger = Arc::clone(&run.trigger);
         if let Some(lane) = self.lanes.get_mut(&trigger) {
             lane.n_busy = lane.n_busy.saturating_sub(1);
+            lane.n_calls = lane.n_calls.saturating_sub(n_calls);
             if !lane.in_ring && !lane.ready.is_empty() {
                 lane.in_ring = true;
                 self.ring.push_back(trigger);
@@ -276,11 +294,24 @@ impl Dispatch {
         self.timers.peek().map(|Reverse((due, _, _))| *due)
     }
 
-    /// The next task to be started: it counts as under way from now on.
-    pub fn next(&mut self, plan: &Plan, doors: &Doors, now: Time) -> Option<Start> {
-        while let Some(trigger) = self.ring.pop_front() {
+    /// The next task to be started, where so many attempts are under way: it is one of them from now on.
+    ///
+    /// A lane starts no more than are left free for the others. So the one that is slow, or hangs, gets half of all
+    /// places and no more, the next one half of the rest, and there is always one for a lane that has none.
+    pub fn next(&mut self, plan: &Plan, doors: &Doors, n_attempts: usize, now: Time) -> Option<Start> {
+        let n_free = self.bounds.attempts_max.saturating_sub(n_attempts);
+        let n_calls_free = self.bounds.calls_max.saturating_sub(self.n_calls);
+        // Lanes that have their share stay in the ring, at its end: the search is over when only they are left.
+        let mut n_passed = 0;
+        while n_passed < self.ring.len() {
+            let Some(trigger) = self.ring.pop_front() else { break };
             let Some(lane) = self.lanes.get_mut(&trigger) else { continue };
             let defined = plan.trigger(&trigger);
+            if lane.n_busy as usize >= n_free {
+                self.ring.push_back(trigger);
+                n_passed += 1;
+                continue;
+            }
             if !lane.may_start(defined.map(|trigger| &**trigger), now) {
                 lane.in_ring = false;
                 if let Some(until) = lane.until.take() {
@@ -292,6 +323,12 @@ impl Dispatch {
                 lane.in_ring = false;
                 continue;
             };
+            if lane.n_calls as usize >= n_calls_free && self.runs.get(&id).is_some_and(|run| calls(run, at, defined)) {
+                lane.ready.push_front((id, at));
+                self.ring.push_back(trigger);
+                n_passed += 1;
+                continue;
+            }
             // The lane's next turn comes after the others'.
             self.ring.push_back(Arc::clone(&trigger));
             let start = Start { run: id, task_at: at };
@@ -313,7 +350,7 @@ impl Dispatch {
         if task.is_busy || !waits_for_time(task.progress.state) || task.progress.due.is_some_and(|due| due > now) {
             return false;
         }
-        let action = trigger.and_then(|trigger| trigger.actions.iter().find(|action| action.name == task.action));
+        let action = trigger.and_then(|trigger| trigger.action(&task.action));
         if task.ordinal != TASK_JUDGE
             && let Some(Act::Send(send)) = action.map(|action| &action.act)
             && let Some(blocked) = doors.peek(&send.connection)
@@ -323,20 +360,24 @@ impl Dispatch {
             return false;
         }
         task.is_busy = true;
+        task.is_calling = matches!(action.map(|action| &action.act), Some(Act::Plugin { .. }));
+        let n_calls = u32::from(task.is_calling);
+        self.n_calls += n_calls as usize;
         self.parked.remove(&(start.run, start.task_at));
         let trigger_name = Arc::clone(&run.trigger);
         if let Some(lane) = self.lanes.get_mut(&trigger_name) {
             lane.started(trigger, now);
+            lane.n_calls += n_calls;
         }
         true
     }
 
     /// A lane that has room again and more in the store: the trigger, and the last task that it has seen.
     pub fn wants(&mut self) -> Option<(Arc<str>, i64)> {
-        if self.bytes_held > self.bytes_max {
+        if self.bytes_held > self.bounds.bytes_max {
             return None;
         }
-        let half = self.runs_max / 2;
+        let half = self.bounds.lane_runs_max / 2;
         let lane = self.lanes.iter_mut().find(|(_, lane)| lane.wants_more(half));
         lane.map(|(trigger, lane)| (Arc::clone(trigger), lane.begin_load()))
     }
@@ -400,4 +441,10 @@ impl Dispatch {
         self.n_timers += 1;
         self.timers.push(Reverse((due, self.n_timers, wake)));
     }
+}
+
+/// Whether the task at this place of the run calls a plugin.
+fn calls(run: &OpenRun, at: usize, trigger: Option<&Arc<TriggerPlan>>) -> bool {
+    let action = run.tasks.get(at).zip(trigger).and_then(|(task, trigger)| trigger.action(&task.action));
+    matches!(action.map(|action| &action.act), Some(Act::Plugin { .. }))
 }

@@ -65,6 +65,8 @@ pub(crate) struct Driver {
     commit: Option<(Commit, Vec<After>)>,
     loads: VecDeque<Load>,
     load: Option<Boxed<Loaded>>,
+    /// No load begins before this: the last one failed.
+    load_from: Time,
     /// Runs that left memory since the load under way began.
     left: HashSet<RunId>,
     /// Until when due work has been paged in.
@@ -76,7 +78,7 @@ impl Driver {
     /// A driver with the work that the store had.
     pub(crate) async fn recover(shared: Arc<Shared>, notes: mpsc::Receiver<Note>) -> Result<Self, StoreError> {
         let now = shared.tools.clock.now();
-        let mut dispatch = Dispatch::new(shared.settings.lane_runs_max, shared.settings.memory_bytes_max, now);
+        let mut dispatch = Dispatch::new(shared.settings.bounds(), now);
         let due_until = load::recover(&shared, &mut dispatch, now).await?;
         Ok(Self {
             shared,
@@ -88,6 +90,7 @@ impl Driver {
             commit: None,
             loads: VecDeque::new(),
             load: None,
+            load_from: now,
             left: HashSet::new(),
             due_until,
             stop: None,
@@ -119,7 +122,8 @@ impl Driver {
     /// Waits for the next thing to happen, and takes it in.
     async fn wait(&mut self) -> Result<(), StoreError> {
         let now = self.shared.tools.clock.now();
-        let due = [self.dispatch.due_next(), Some(self.due_until - load::AHEAD)].into_iter().flatten().min();
+        let load_from = (self.load.is_none() && self.load_from > now).then_some(self.load_from);
+        let due = [self.dispatch.due_next(), Some(self.due_until - load::AHEAD), load_from].into_iter().flatten().min();
         let sleep = due.map_or(Duration::MAX, |due| due.since(now)).min(Duration::from_secs(60));
         tokio::select! {
             biased;
@@ -139,7 +143,7 @@ impl Driver {
             }
             note = self.notes.recv(), if self.stop.is_none() => match note {
                 Some(note) => self.note(note),
-                None => return Err(StoreError::Full("the engine was dropped")),
+                None => return Err(StoreError::Closed("the engine was dropped")),
             },
             () = tokio::time::sleep(sleep) => {}
         }
@@ -167,7 +171,7 @@ impl Driver {
         match note {
             Note::Appended(runs) => runs.into_iter().for_each(|run| self.dispatch.add(run, now)),
             Note::Changed => self.dispatch.wake_all(),
-            Note::Reload(runs) => self.loads.push_back(Load::Runs { runs, cancel: None }),
+            Note::Reload(runs) => self.loads.extend(Load::of_runs(&runs)),
             Note::Cancel { run, actor, done } => match self.dispatch.run(run) {
                 Some(_) => self.cancel(run, &actor, done),
                 None => self.loads.push_back(Load::Runs { runs: vec![run], cancel: Some((actor, done)) }),
@@ -216,7 +220,8 @@ impl Driver {
         let plan = self.shared.plan.load_full();
         while self.attempts.len() < self.shared.settings.attempts_max && self.pending.len() < PENDING_MAX {
             let now = self.shared.tools.clock.now();
-            let Some(start) = self.dispatch.next(&plan, &self.shared.tools.doors, now) else { return };
+            let n_attempts = self.attempts.len();
+            let Some(start) = self.dispatch.next(&plan, &self.shared.tools.doors, n_attempts, now) else { return };
             let Some(run) = self.dispatch.run(start.run) else { continue };
             let work = attempt::begin(&self.shared, &plan, run, start, now);
             let id = self.attempts.spawn(work).id();

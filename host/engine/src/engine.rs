@@ -13,7 +13,9 @@ use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::deliver::Doors;
+use crate::dispatch::Bounds;
 use crate::drive::{Driver, Note};
+use crate::evaluation::AttemptDetail;
 use crate::event::Event;
 use crate::id::{EventId, RunId, TaskId};
 use crate::intake::{Accepted, Batch, Refused, check, commands, drafts};
@@ -50,8 +52,10 @@ pub struct Parts {
 /// The bounds of an engine.
 #[derive(Clone, Copy)]
 pub struct Settings {
-    /// The most attempts at one time.
+    /// The most attempts at one time. One trigger alone gets half of them.
     pub attempts_max: usize,
+    /// The most of them that call a plugin: what the sandbox has places for. One trigger alone gets half of them.
+    pub calls_max: usize,
     /// About the most bytes of open work in memory; the rest stays in the store.
     pub memory_bytes_max: usize,
     /// The most runs of one trigger in memory.
@@ -66,11 +70,21 @@ impl Settings {
     /// The defaults, with the store's own key.
     pub const fn new(ids_key: [u8; 16]) -> Self {
         Self {
-            attempts_max: 256,
+            attempts_max: 512,
+            calls_max: 192,
             memory_bytes_max: 256 << 20,
             lane_runs_max: 10_000,
             open_runs_max: 10_000_000,
             ids_key,
+        }
+    }
+
+    pub(crate) const fn bounds(&self) -> Bounds {
+        Bounds {
+            lane_runs_max: self.lane_runs_max,
+            bytes_max: self.memory_bytes_max,
+            attempts_max: self.attempts_max,
+            calls_max: self.calls_max,
         }
     }
 }
@@ -161,25 +175,27 @@ impl Engine {
         check(&batch, now).map_err(Refused::Bad)?;
         let plan = self.shared.plan.load_full();
         let drafts = drafts(&plan, batch, &self.shared.settings.ids_key, now, &self.past()).await;
-        self.append(drafts).await
+        Ok(self.append(drafts).await?.0)
     }
 
-    /// Writes drafts, and hands what they open to the driver. From the commit on it is not cancelled by its caller.
-    async fn append(&self, drafts: Vec<NewEvent>) -> Result<Accepted, Refused> {
+    /// Writes drafts, and hands what they open to the driver; says which run was the first to open. From the commit on
+    /// it is not cancelled by its caller.
+    async fn append(&self, drafts: Vec<Arc<NewEvent>>) -> Result<(Accepted, Option<RunId>), Refused> {
         let shared = Arc::clone(&self.shared);
         let notes = self.notes.clone();
         // A task of its own: if the caller goes away after the commit, the runs are still handed over.
         let appended = tasks::spawn("append", async move {
             let replies = shared.tools.store.commit(commands(&drafts)).await?;
             let (accepted, open) = shared.take_appended(&drafts, replies);
+            let first = open.first().map(|run| run.id);
             if !open.is_empty() && notes.send(Note::Appended(open)).await.is_err() {
                 // The driver is gone, so the host is stopping; the store has the runs.
                 tracing::debug!("runs stay in the store: the driver has stopped");
             }
-            Ok::<_, StoreError>(accepted)
+            Ok::<_, StoreError>((accepted, first))
         });
         match appended.await {
-            Ok(accepted) => Ok(accepted?),
+            Ok(appended) => Ok(appended?),
             Err(_) => Err(Refused::Stopping),
         }
     }
@@ -207,7 +223,13 @@ impl Engine {
 
     async fn move_dead(&self, tasks: Vec<TaskId>, to: DeadTo, actor: &str) -> Result<u32, StoreError> {
         let now = self.shared.tools.clock.now();
-        let moved = DeadMove { tasks, now, to, actor: actor.into() };
+        let kind = match to {
+            DeadTo::Redriven => "redriven",
+            DeadTo::Dropped => "dropped",
+        };
+        let (kind, actor) = (Some(kind.into()), Some(actor.to_owned()));
+        let detail = AttemptDetail { kind, actor, ..AttemptDetail::default() }.write();
+        let moved = DeadMove { tasks, now, to, detail };
         let replies = self.shared.tools.store.commit(vec![Command::Dead(moved)]).await?;
         let Some(Reply::Moved(moved)) = replies.into_iter().next() else { return Ok(0) };
         let count = u32::try_from(moved.len()).unwrap_or(u32::MAX);
@@ -281,7 +303,7 @@ impl Engine {
 
 impl Shared {
     /// What the replies to appends mean: for the caller, for the driver, and for those who watch.
-    fn take_appended(&self, drafts: &[NewEvent], replies: Vec<Reply>) -> (Accepted, Vec<OpenRun>) {
+    fn take_appended(&self, drafts: &[Arc<NewEvent>], replies: Vec<Reply>) -> (Accepted, Vec<OpenRun>) {
         let mut accepted = Accepted { accepted: 0, duplicates: 0, ids: Vec::with_capacity(drafts.len()) };
         let mut open = Vec::new();
         for (draft, reply) in drafts.iter().zip(replies) {

@@ -45,6 +45,25 @@ pub struct PluginAsked {
     pub version: String,
     /// SHA-256 of the component, in hex.
     pub digest: String,
+    /// What it logged: level and line. Of a condition it is kept where the evaluation went wrong.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<(String, String)>,
+}
+
+impl Evaluation {
+    /// The evaluation as it is kept with its event: conditions that worked log for whoever explains or tries, and
+    /// not for the disk.
+    pub(crate) fn to_keep(mut self) -> Self {
+        if self.verdict != VerdictWord::Error {
+            self.plugins.iter_mut().for_each(|plugin| plugin.log.clear());
+        }
+        self
+    }
+}
+
+/// The lines of a guest's log as they are kept: level and text.
+pub(crate) fn lines_of(log: CallLog) -> Vec<(String, String)> {
+    log.lines.into_iter().map(|line| (line.level.word().to_owned(), line.text)).collect()
 }
 
 /// A verdict, as people see it.
@@ -136,6 +155,9 @@ pub struct AttemptDetail {
     /// Recorded sends that this try did not make again.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub diverged: Vec<String>,
+    /// When the tries began that its policy's time is counted from, in microseconds since the epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since_us: Option<i64>,
     /// When the next try is due, in microseconds since the epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_us: Option<i64>,
@@ -180,9 +202,9 @@ impl AttemptDetail {
 
     /// Takes what a guest wrote.
     pub(crate) fn take_log(&mut self, log: CallLog) {
-        self.log = log.lines.into_iter().map(|line| (line.level.word().to_owned(), line.text)).collect();
-        self.stderr = log.stderr;
+        self.stderr.clone_from(&log.stderr);
         self.log_dropped = log.n_dropped;
+        self.log = lines_of(log);
     }
 
     /// Takes what a remote said.

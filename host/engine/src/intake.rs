@@ -97,6 +97,9 @@ fn check_event(event: &Event, now: Time, problem: &mut dyn FnMut(&str, String)) 
             problem(name, format!("{} bytes; {ATTRIBUTE_BYTES_MAX} are the most", value.len()));
         }
     }
+    if event.time < Time(0) {
+        problem("time", format!("{} is before 1970, where the clocks of plugins begin", event.time));
+    }
     if event.time > now + EVENT_AHEAD_MAX {
         problem("time", format!("{} is more than 24 h ahead", event.time));
     }
@@ -115,7 +118,7 @@ fn check_event(event: &Event, now: Time, problem: &mut dyn FnMut(&str, String)) 
 pub const HOPS: &str = "trapjawhops";
 
 /// Routes and judges the events, and drafts one command for each.
-pub async fn drafts(plan: &Plan, batch: Batch, key: &[u8; 16], now: Time, past: &Arc<dyn Past>) -> Vec<NewEvent> {
+pub async fn drafts(plan: &Plan, batch: Batch, key: &[u8; 16], now: Time, past: &Arc<dyn Past>) -> Vec<Arc<NewEvent>> {
     let share = BATCH_JUDGE_BUDGET / u32::try_from(batch.events.len().max(1)).unwrap_or(u32::MAX);
     let budget = share.clamp(Duration::from_micros(500), JUDGE_BUDGET);
     let mut drafts = Vec::with_capacity(batch.events.len());
@@ -123,21 +126,30 @@ pub async fn drafts(plan: &Plan, batch: Batch, key: &[u8; 16], now: Time, past: 
         let dedup = dedup_key(key, &batch.source, &event);
         let mut new = draft(plan, Arc::new(event), now, budget, past).await;
         new.dedup = Some(dedup);
-        drafts.push(new);
+        drafts.push(Arc::new(new));
     }
     drafts
 }
 
 /// The commands that make drafts durable.
-pub fn commands(drafts: &[NewEvent]) -> Vec<Command> {
-    drafts.iter().map(|draft| Command::Append(Box::new(draft.clone()))).collect()
+pub fn commands(drafts: &[Arc<NewEvent>]) -> Vec<Command> {
+    drafts.iter().map(|draft| Command::Append(Arc::clone(draft))).collect()
 }
 
 /// What an event is known by: a keyed hash, so that nobody can make two events that are taken for one.
 pub fn dedup_key(key: &[u8; 16], source: &str, event: &Event) -> u128 {
+    hash_of(key, [source, &event.source, &event.id])
+}
+
+/// What the firing of a trigger by hand is known by, so that it is done once however often it is asked for.
+pub(crate) fn firing_key(key: &[u8; 16], trigger: &str, once: &str) -> u128 {
+    hash_of(key, ["manual", trigger, once])
+}
+
+fn hash_of(key: &[u8; 16], parts: [&str; 3]) -> u128 {
     let mut hash = Sha256::new();
     hash.update(key);
-    for part in [source, &event.source, &event.id] {
+    for part in parts {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }

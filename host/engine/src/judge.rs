@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::definition::{OnError, OnUnknown};
-use crate::evaluation::{Evaluation, PluginAsked, VerdictWord};
+use crate::evaluation::{Evaluation, PluginAsked, VerdictWord, lines_of};
 use crate::event::Event;
 use crate::expr::Scope;
 use crate::plan::{ConditionPlan, TestPlan, TriggerPlan};
@@ -162,18 +162,20 @@ impl Court<'_> {
                     }
                 }
                 TestPlan::Plugin { plugin, config } => {
+                    let report = plugin.plugin.judge(self.call(config), Arc::clone(&self.question.past)).await;
+                    let stderr = report.log.stderr.clone();
                     self.plugins.push(PluginAsked {
                         name: plugin.name.to_string(),
                         version: plugin.version.to_string(),
                         digest: plugin.digest.to_string(),
+                        log: lines_of(report.log),
                     });
-                    let report = plugin.plugin.judge(self.call(config), Arc::clone(&self.question.past)).await;
                     match report.answer {
                         Ok(verdict) if verdict.matched => Truth::Yes(verdict.reason),
                         Ok(verdict) => Truth::No { leaf: leaf(), reason: verdict.reason },
                         Err(err) => {
                             let is_transient = is_transient(&err);
-                            Truth::Broken { leaf: leaf(), reason: in_full(err, &report.log.stderr), is_transient }
+                            Truth::Broken { leaf: leaf(), reason: in_full(err, &stderr), is_transient }
                         }
                     }
                 }

@@ -177,6 +177,7 @@ async fn perform_plugin(
             name: plugin.name.to_string(),
             version: plugin.version.to_string(),
             digest: plugin.digest.to_string(),
+            log: Vec::new(),
         }),
         ..AttemptDetail::default()
     };

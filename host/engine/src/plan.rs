@@ -153,6 +153,13 @@ pub struct ConnectionPlan {
     check: OptionsCheck,
 }
 
+impl TriggerPlan {
+    /// The action of this name.
+    pub fn action(&self, name: &str) -> Option<&ActionPlan> {
+        self.actions.iter().find(|action| &*action.name == name)
+    }
+}
+
 impl ConnectionPlan {
     /// What is wrong with options that a trigger or a plugin adds to the connection's own.
     pub fn check_options(&self, options: &Map<String, Value>) -> Vec<crate::problem::Problem> {

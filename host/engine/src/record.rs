@@ -16,7 +16,7 @@ use crate::time::Time;
 #[derive(Clone, Debug)]
 pub enum Command {
     /// A new event with every run it causes. Replied with [`Reply::Appended`] or [`Reply::Duplicate`].
-    Append(Box<NewEvent>),
+    Append(Arc<NewEvent>),
     /// What judging after the append came to. Replied with [`Reply::Appended`] (of the run's tasks), [`Reply::Done`].
     Judged(Box<Judged>),
     /// What an attempt came to. Replied with [`Reply::Done`], or with [`Reply::Settled`] where it brought events, or
@@ -267,6 +267,16 @@ pub enum AttemptResult {
     Redriven = 7,
 }
 
+impl AttemptResult {
+    /// Whether the time that tries may go on for is counted anew after it.
+    pub const fn begins_anew(self) -> bool {
+        match self {
+            Self::Resumed | Self::Redriven => true,
+            Self::Succeeded | Self::Skipped | Self::Failed | Self::Dead | Self::Cancelled => false,
+        }
+    }
+}
+
 /// A receipt as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SendRecord {
@@ -291,8 +301,8 @@ pub struct DeadMove {
     pub now: Time,
     /// What is done with them.
     pub to: DeadTo,
-    /// Who does it.
-    pub actor: Arc<str>,
+    /// What stands among the attempts, in the engine's format: who did it.
+    pub detail: Bytes,
 }
 
 /// What becomes of dead letters.

@@ -50,12 +50,14 @@ pub struct OpenTask {
     pub progress: Progress,
     /// The number of the last attempt.
     pub number: u32,
-    /// When it was first tried.
+    /// When it was first tried since it began, asked to be called again, or was redriven.
     pub first_try: Option<Time>,
     /// Whether an attempt may have been made of which nothing is known.
     pub is_again: bool,
     /// Whether an attempt is under way.
     pub is_busy: bool,
+    /// Whether it calls a plugin.
+    pub is_calling: bool,
     /// The message that its first try rendered.
     pub rendered: Option<Arc<Rendered>>,
 }
@@ -71,13 +73,14 @@ impl OpenTask {
             first_try: None,
             is_again: false,
             is_busy: false,
+            is_calling: false,
             rendered: None,
         }
     }
 
     fn stored(task: &TaskView) -> Self {
-        // A redrive begins anew: what was tried before it counts no more.
-        let first = task.attempts.first().filter(|_| task.progress.tries > 0);
+        let last = task.attempts.last().filter(|attempt| !attempt.result.begins_anew());
+        let first_try = last.and_then(|attempt| read_detail(&attempt.detail).since_us).map(Time);
         let request = task.attempts.first().and_then(|attempt| read_detail(&attempt.detail).request);
         Self {
             id: task.id,
@@ -85,9 +88,10 @@ impl OpenTask {
             ordinal: task.ordinal,
             progress: task.progress,
             number: task.attempt_last,
-            first_try: first.map(|attempt| attempt.started),
+            first_try,
             is_again: true,
             is_busy: false,
+            is_calling: false,
             rendered: request.map(|request| Arc::new(Rendered::from_request(request))),
         }
     }

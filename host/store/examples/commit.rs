@@ -105,7 +105,7 @@ fn append(key: u128, data: &Bytes, subjects: bool) -> Command {
     // Keys are hashes in real life: spread over the tree.
     let dedup = key.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).rotate_left(64);
     let evaluations = Bytes::from_static(&[1; 40]);
-    Command::Append(Box::new(NewEvent {
+    Command::Append(Arc::new(NewEvent {
         event: Arc::new(event),
         received: time,
         dedup: Some(dedup),

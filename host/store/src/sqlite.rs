@@ -28,7 +28,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use trapjaw_engine::id::TaskId;
-use trapjaw_engine::ports::{Activity, Receipt, RunView, Store, StoreError, WorkPage};
+use trapjaw_engine::ports::{Activity, Receipt, Store, StoreError, Work, WorkPage};
 use trapjaw_engine::record::{Command, Reply};
 use trapjaw_engine::time::Time;
 
@@ -97,7 +97,7 @@ impl Sqlite {
 
     /// What a commit without an answer means: the writer has failed, or it was closed before.
     fn gone(&self) -> StoreError {
-        self.check().err().unwrap_or(StoreError::Full("the store is closed"))
+        self.check().err().unwrap_or(StoreError::Closed("the store is closed"))
     }
 }
 
@@ -122,7 +122,7 @@ impl Store for Sqlite {
         rx.await.unwrap_or_else(|_| Err(self.gone()))
     }
 
-    async fn work(&self, page: WorkPage) -> Result<Vec<RunView>, StoreError> {
+    async fn work(&self, page: WorkPage) -> Result<Work, StoreError> {
         self.read_work(page).await
     }
 

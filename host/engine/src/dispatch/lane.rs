@@ -16,6 +16,8 @@ pub(super) struct Lane {
     pub(super) ready: VecDeque<(RunId, usize)>,
     pub(super) n_runs: usize,
     pub(super) n_busy: u32,
+    /// Of these, those that call a plugin.
+    pub(super) n_calls: u32,
     pub(super) in_ring: bool,
     /// When a used-up rate lets the next one start.
     pub(super) until: Option<Time>,

@@ -130,7 +130,6 @@ pub(super) fn begin(shared: &Arc<Shared>, plan: &Plan, run: &mut OpenRun, start:
         }
     };
     let task = &mut run.tasks[start.task_at];
-    task.first_try.get_or_insert(now);
     if is_judging {
         return Box::pin(judge_attempt(Arc::clone(shared), trigger, run, start));
     }

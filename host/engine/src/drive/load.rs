@@ -9,7 +9,7 @@ use super::Driver;
 use crate::dispatch::{Dispatch, HORIZON};
 use crate::engine::Shared;
 use crate::id::RunId;
-use crate::ports::{RunView, StoreError, WorkPage};
+use crate::ports::{RunView, StoreError, Work, WorkPage};
 use crate::record::TaskState;
 use crate::run::OpenRun;
 use crate::time::Time;
@@ -19,6 +19,11 @@ pub(super) const AHEAD: Duration = Duration::from_secs(300);
 /// The most runs of a page.
 const PAGE_RUNS_MAX: u32 = 1_000;
 
+/// The most runs that are loaded by their ids at once: none of them may be left out, and an event may be a mebibyte.
+const NAMED_RUNS_MAX: usize = 32;
+/// How long after a read that failed it is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// Later than anything is due.
 const EVER: Time = Time(i64::MAX);
 
@@ -27,6 +32,8 @@ type Canceller = (Arc<str>, oneshot::Sender<bool>);
 
 /// What to load.
 pub(super) enum Load {
+    /// A lane's work that is due by then, after this task.
+    Lane { trigger: Arc<str>, task: i64, due_max: Time },
     /// What is due in this time.
     Due { after: Time, until: Time },
     /// Everything that is due by then, in the order of tasks, after this one.
@@ -35,12 +42,29 @@ pub(super) enum Load {
     Runs { runs: Vec<RunId>, cancel: Option<Canceller> },
 }
 
-/// What was loaded.
-pub(super) enum Loaded {
-    Lane { trigger: Arc<str>, runs: Result<Vec<RunView>, StoreError> },
-    Due { after: Time, until: Time, runs: Result<Vec<RunView>, StoreError> },
-    Walk { due_max: Time, runs: Result<Vec<RunView>, StoreError> },
-    Runs { runs: Result<Vec<RunView>, StoreError>, cancel: Option<Canceller> },
+/// What was to be loaded, and what came of it.
+pub(super) struct Loaded {
+    load: Load,
+    found: Result<Work, StoreError>,
+}
+
+impl Load {
+    /// Loads of these runs.
+    pub(super) fn of_runs(runs: &[RunId]) -> impl Iterator<Item = Self> {
+        runs.chunks(NAMED_RUNS_MAX).map(|runs| Self::Runs { runs: runs.to_vec(), cancel: None })
+    }
+
+    fn page(&self) -> WorkPage {
+        let runs_max = PAGE_RUNS_MAX;
+        match self {
+            Self::Lane { trigger, task, due_max } => {
+                WorkPage::After { task: *task, trigger: Some(Arc::clone(trigger)), due_max: *due_max, runs_max }
+            }
+            Self::Due { after, until } => WorkPage::Due { after: *after, until: *until, runs_max },
+            Self::Walk { task, due_max } => WorkPage::After { task: *task, trigger: None, due_max: *due_max, runs_max },
+            Self::Runs { runs, .. } => WorkPage::Runs(runs.clone()),
+        }
+    }
 }
 
 /// Takes in all open work: each lane up to its window, and nothing that is due later than the horizon. Says until when
@@ -66,15 +90,18 @@ async fn recover_all(
     let mut task = 0;
     loop {
         let page = WorkPage::After { task, trigger: trigger.clone(), due_max, runs_max: PAGE_RUNS_MAX };
-        let runs = shared.tools.store.work(page).await?;
-        let Some(last) = last_task(&runs) else { return Ok(()) };
+        let work = shared.tools.store.work(page).await?;
+        let Some(last) = last_task(&work.runs) else { return Ok(()) };
         // Pages are in the order of tasks; the next one has to begin further on, or this would not end.
         task = last.max(task + 1);
-        for run in runs.into_iter().filter_map(OpenRun::stored) {
+        for run in work.runs.into_iter().filter_map(OpenRun::stored) {
             if !run.state().is_over() && dispatch.run(run.id).is_none() {
                 shared.counters.reopened(1);
             }
             dispatch.add(run, now);
+        }
+        if work.is_all {
+            return Ok(());
         }
     }
 }
@@ -87,45 +114,43 @@ fn last_task(runs: &[RunView]) -> Option<i64> {
 impl Driver {
     /// Begins the next load, one at a time.
     pub(super) fn begin_load(&mut self) {
-        if self.load.is_some() || self.stop.is_some() {
+        if self.load.is_some() || self.stop.is_some() || self.shared.tools.clock.now() < self.load_from {
             return;
         }
+        let Some(load) = self.loads.pop_front().or_else(|| self.wanted()) else { return };
         self.left.clear();
         let store = Arc::clone(&self.shared.tools.store);
-        if let Some(load) = self.loads.pop_front() {
-            self.load = Some(match load {
-                Load::Due { after, until } => Box::pin(async move {
-                    let page = WorkPage::Due { after, until, runs_max: PAGE_RUNS_MAX };
-                    Loaded::Due { after, until, runs: store.work(page).await }
-                }),
-                Load::Walk { task, due_max } => Box::pin(async move {
-                    let page = WorkPage::After { task, trigger: None, due_max, runs_max: PAGE_RUNS_MAX };
-                    Loaded::Walk { due_max, runs: store.work(page).await }
-                }),
-                Load::Runs { runs, cancel } => {
-                    Box::pin(async move { Loaded::Runs { runs: store.work(WorkPage::Runs(runs)).await, cancel } })
-                }
-            });
-        } else if let Some((trigger, task)) = self.dispatch.wants() {
-            let plan = self.shared.plan.load();
-            let is_ordered = plan.trigger(&trigger).is_some_and(|trigger| trigger.policy.order_by.is_some());
-            let due_max = if is_ordered { EVER } else { self.due_until };
-            self.load = Some(Box::pin(async move {
-                let named = Some(Arc::clone(&trigger));
-                let page = WorkPage::After { task, trigger: named, due_max, runs_max: PAGE_RUNS_MAX };
-                Loaded::Lane { trigger, runs: store.work(page).await }
-            }));
-        }
+        self.load = Some(Box::pin(async move {
+            let found = store.work(load.page()).await;
+            Loaded { load, found }
+        }));
     }
 
-    /// Takes in what was loaded.
+    /// What a lane that has room again wants to load.
+    fn wanted(&mut self) -> Option<Load> {
+        let (trigger, task) = self.dispatch.wants()?;
+        let plan = self.shared.plan.load();
+        let is_ordered = plan.trigger(&trigger).is_some_and(|trigger| trigger.policy.order_by.is_some());
+        let due_max = if is_ordered { EVER } else { self.due_until };
+        Some(Load::Lane { trigger, task, due_max })
+    }
+
+    /// Takes in what was loaded. What could not be read is read again a while later; nothing is lost by that but time.
     pub(super) fn take_in(&mut self, loaded: Loaded) -> Result<(), StoreError> {
         let now = self.shared.tools.clock.now();
-        match loaded {
-            Loaded::Lane { trigger, runs } => {
-                let runs = runs?;
+        let Work { runs, is_all } = match loaded.found {
+            Ok(work) => work,
+            Err(err @ StoreError::Read(_)) => {
+                tracing::warn!(error = &err as &dyn std::error::Error, "load open work: trying again");
+                self.loads.push_front(loaded.load);
+                self.load_from = now + AGAIN;
+                return Ok(());
+            }
+            Err(err) => return Err(err),
+        };
+        match loaded.load {
+            Load::Lane { trigger, .. } => {
                 let last = last_task(&runs);
-                let is_all = runs.len() < PAGE_RUNS_MAX as usize;
                 for run in runs.into_iter().filter_map(OpenRun::stored) {
                     if self.is_current(&run) {
                         self.dispatch.keep(run, now);
@@ -133,10 +158,9 @@ impl Driver {
                 }
                 self.dispatch.loaded(&trigger, last, is_all);
             }
-            Loaded::Due { after, until, runs } => {
-                let runs = runs?;
-                if runs.len() >= PAGE_RUNS_MAX as usize {
-                    // The page is full: go on a moment before its last, whose equals may be on the next.
+            Load::Due { after, until } => {
+                if !is_all {
+                    // The page was cut: go on a moment before its last, whose equals may be on the next.
                     let dues = runs.iter().flat_map(|run| run.tasks.iter().filter_map(|task| task.progress.due));
                     let last = dues.filter(|due| *due <= until).max().unwrap_or(until);
                     let next = last - Duration::from_micros(1);
@@ -146,40 +170,39 @@ impl Driver {
                 }
                 self.add_all(runs, now);
             }
-            Loaded::Walk { due_max, runs } => {
-                let runs = runs?;
-                if let Some(task) = last_task(&runs) {
+            Load::Walk { due_max, .. } => {
+                if let (Some(task), false) = (last_task(&runs), is_all) {
                     self.loads.push_front(Load::Walk { task, due_max });
                 }
                 self.add_all(runs, now);
             }
-            Loaded::Runs { runs, cancel } => {
-                let runs = runs?;
-                let again: Vec<RunId> = runs.iter().map(|run| run.id).filter(|id| self.left.contains(id)).collect();
-                if !again.is_empty() {
-                    // They moved meanwhile: what is here may be older than that.
-                    let runs = runs.into_iter().map(|run| run.id).collect();
-                    self.loads.push_front(Load::Runs { runs, cancel });
-                    return Ok(());
-                }
-                let fresh: Vec<OpenRun> = runs.into_iter().filter_map(OpenRun::stored).collect();
-                if cancel.is_none() {
-                    // Dead letters were put back to work, of runs that had ended.
-                    let ended = fresh.iter().filter(|run| self.dispatch.run(run.id).is_none());
-                    let n_back = ended.filter(|run| !run.state().is_over()).count();
-                    self.shared.counters.reopened(n_back);
-                }
-                let ids: Vec<RunId> = fresh.into_iter().map(|run| self.renew(run)).collect();
-                match (cancel, ids.first()) {
-                    (Some((actor, done)), Some(id)) => self.cancel(*id, &actor, done),
-                    (Some((_, done)), None) => {
-                        let _told = done.send(false);
-                    }
-                    (None, _) => {}
-                }
-            }
+            Load::Runs { cancel, .. } => self.take_runs(runs, cancel),
         }
         Ok(())
+    }
+
+    fn take_runs(&mut self, runs: Vec<RunView>, cancel: Option<Canceller>) {
+        if runs.iter().any(|run| self.left.contains(&run.id)) {
+            // Some moved meanwhile: what is here may be older than that.
+            let runs = runs.into_iter().map(|run| run.id).collect();
+            self.loads.push_front(Load::Runs { runs, cancel });
+            return;
+        }
+        let fresh: Vec<OpenRun> = runs.into_iter().filter_map(OpenRun::stored).collect();
+        if cancel.is_none() {
+            // Dead letters were put back to work, of runs that had ended.
+            let ended = fresh.iter().filter(|run| self.dispatch.run(run.id).is_none());
+            let n_back = ended.filter(|run| !run.state().is_over()).count();
+            self.shared.counters.reopened(n_back);
+        }
+        let ids: Vec<RunId> = fresh.into_iter().map(|run| self.renew(run)).collect();
+        match (cancel, ids.first()) {
+            (Some((actor, done)), Some(id)) => self.cancel(*id, &actor, done),
+            (Some((_, done)), None) => {
+                let _told = done.send(false);
+            }
+            (None, _) => {}
+        }
     }
 
     fn add_all(&mut self, runs: Vec<RunView>, now: Time) {

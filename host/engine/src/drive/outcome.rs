@@ -104,7 +104,7 @@ impl Driver {
         let standing = Standing {
             tries: task.progress.tries,
             resumes: task.progress.resumes,
-            first_try: task.first_try.unwrap_or(began),
+            first_try: *task.first_try.get_or_insert(began),
             deadline,
         };
         let end = match performed.end {
@@ -122,6 +122,11 @@ impl Driver {
         let (to, result) = settle(end, standing, &retry, now, dice);
         if let TaskTo::Open(Progress { due: Some(due), .. }) = &to {
             detail.next_us = Some(due.0);
+            if result.begins_anew() {
+                run.tasks[start.task_at].first_try = None;
+            } else {
+                detail.since_us = Some(standing.first_try.0);
+            }
         }
         let (state_of, state) = (performed.state_of, performed.state);
         self.move_task(Move { start, began, to, result, detail, needs, state_of, state, done: None }, outcomes);
@@ -195,7 +200,7 @@ impl Driver {
             }
             (Judgement::Dead(reason), _) => dead(task, &reason),
         };
-        let judged = Judged { run: start.run, task: task.id, now, evaluation: write_evaluations(&[evaluation]), to };
+        let judged = Judged { run: start.run, task: task.id, now, evaluation: write_evaluations(&[evaluation.to_keep()]), to };
         outcomes.commands.push(Command::Judged(Box::new(judged)));
         outcomes.afters.push(After { run: start.run, may_conflict: false, follow });
         self.shared.counters.judged();

@@ -10,7 +10,7 @@ use crate::evaluation::{Evaluation, VerdictWord, write_evaluations};
 use crate::event::Event;
 use crate::expr::Scope as ExprScope;
 use crate::id::{EventId, RunId};
-use crate::intake::{Batch, Refused, check};
+use crate::intake::{Batch, Refused, check, firing_key};
 use crate::judge::{Question, judge};
 use crate::pattern::Miss;
 use crate::perform::render;
@@ -101,8 +101,15 @@ impl Engine {
         trigger.actions.iter().map(|action| preview(&action.name, &action.act, &scope)).collect()
     }
 
-    /// Runs the trigger for the event now, whatever its patterns, conditions, caps and delays say.
-    pub async fn fire(&self, trigger: &str, event: Event, actor: &str) -> Result<(EventId, Option<RunId>), Refused> {
+    /// Runs the trigger for the event now, whatever its patterns, conditions, caps and delays say; once for each
+    /// `once` that is given. A repeated one has the id of the first one's event, and no run.
+    pub async fn fire(
+        &self,
+        trigger: &str,
+        event: Event,
+        actor: &str,
+        once: Option<&str>,
+    ) -> Result<(EventId, Option<RunId>), Refused> {
         let plan = self.plan();
         let trigger = plan.trigger(trigger).ok_or_else(|| Refused::Unknown(format!("trigger `{trigger}`")))?;
         let now = self.shared.tools.clock.now();
@@ -130,17 +137,10 @@ impl Engine {
             });
         }
         let evaluations = write_evaluations(&evaluations);
-        let draft = NewEvent { event, received: now, dedup: None, evaluations, runs };
-        let mut feed = self.shared.feed.subscribe();
-        let accepted = self.append(vec![draft]).await?;
-        let id = accepted.ids.first().copied().ok_or(Refused::Stopping)?;
-        // The feed has it by now: the append told it before it returned.
-        while let Ok(seen) = feed.try_recv() {
-            if seen.id == id {
-                return Ok((id, seen.runs.first().copied()));
-            }
-        }
-        Ok((id, None))
+        let dedup = once.map(|once| firing_key(&self.shared.settings.ids_key, &trigger.name, once));
+        let draft = NewEvent { event, received: now, dedup, evaluations, runs };
+        let (accepted, run) = self.append(vec![Arc::new(draft)]).await?;
+        Ok((accepted.ids.first().copied().ok_or(Refused::Stopping)?, run))
     }
 }
 

@@ -31,8 +31,8 @@ pub(super) struct PluginHands {
 
 #[derive(Default)]
 struct Work {
-    /// How often a send of this content was made, so that two alike are two.
-    occurrences: HashMap<[u8; 32], u32>,
+    /// How often a send of this content was confirmed, so that two alike are two.
+    confirmed: HashMap<[u8; 32], u32>,
     /// What this attempt sent, by idempotency key: the same `dedup-key` again is the same send.
     made: HashMap<String, Receipt>,
     state: Vec<StateOp>,
@@ -78,24 +78,35 @@ impl PluginHands {
         }
     }
 
-    fn key_of(&self, connection: &ConnectionPlan, request: &SendRequest) -> String {
+    /// What a send is known by, and, where it is named by what it says, the hash of that.
+    fn key_of(&self, connection: &ConnectionPlan, request: &SendRequest) -> (String, Option<[u8; 32]>) {
         let mut name = Vec::new();
-        match &request.dedup_key {
+        let content = match &request.dedup_key {
             Some(key) => {
                 name.extend_from_slice(b"dedup\0");
+                // The length keeps a connection's name apart from the key.
+                name.extend_from_slice(&(connection.name.len() as u64).to_be_bytes());
+                name.extend_from_slice(connection.name.as_bytes());
                 name.extend_from_slice(key.as_bytes());
+                None
             }
             None => {
                 let content = content_hash(connection, &request.message);
-                let mut work = self.work();
-                let occurrence = work.occurrences.entry(content).or_default();
-                *occurrence += 1;
+                // Those before it that were confirmed. One that failed and is sent once more is the same send.
+                let occurrence = self.work().confirmed.get(&content).copied().unwrap_or_default() + 1;
                 name.extend_from_slice(b"content\0");
                 name.extend_from_slice(&content);
                 name.extend_from_slice(&occurrence.to_be_bytes());
+                Some(content)
             }
+        };
+        (idempotency_key(self.attempt.task, &name), content)
+    }
+
+    fn count(&self, content: Option<[u8; 32]>) {
+        if let Some(content) = content {
+            *self.work().confirmed.entry(content).or_default() += 1;
         }
-        idempotency_key(self.attempt.task, &name)
     }
 
     async fn read(&self, key: &str) -> Result<Option<Vec<u8>>, Failure> {
@@ -150,12 +161,13 @@ impl Hands for PluginHands {
         if let Some(problem) = problems.first() {
             return Err(Failure::rejected(format!("options: {problem}")));
         }
-        let key = self.key_of(connection, &request);
+        let (key, content) = self.key_of(connection, &request);
         if let Some(receipt) = self.work().made.get(&key) {
             return Ok(Receipt { replayed: true, ..receipt.clone() });
         }
         if let Some((receipt, made)) = self.recorded.get(key.as_str()) {
             made.fetch_add(1, Ordering::Relaxed);
+            self.count(content);
             return Ok(Receipt { replayed: true, ..receipt.clone() });
         }
         let mut message = request.message;
@@ -200,6 +212,7 @@ impl Hands for PluginHands {
         let recorded = self.tools.store.commit(vec![Command::Record(Box::new(record))]).await;
         recorded.map_err(|err| Failure::transient(err.to_string()))?;
         self.work().made.insert(key, receipt.clone());
+        self.count(content);
         Ok(receipt)
     }
 

@@ -218,9 +218,16 @@ impl Builder<'_> {
                 self.problem(format!("{path}.name"), format!("a second action is called `{}`", names[at]));
             }
             let needs = self.needs(action, at, &names, &path);
-            let Some((act, timeout)) = self.act(action, &path) else { continue };
+            let Some((act, timeout_max)) = self.act(action, &path) else { continue };
             let mut reader = Reader { path: path.clone(), problems: self.problems };
-            let timeout = reader.span("timeout", action.timeout.as_deref()).map_or(timeout, |span| span.min(timeout));
+            let timeout = reader.span("timeout", action.timeout.as_deref()).unwrap_or(timeout_max);
+            if timeout > timeout_max {
+                let whose = match &act {
+                    Act::Send(send) => format!("the connection `{}` allows", send.connection.name),
+                    Act::Plugin { .. } => "a plugin may take".to_owned(),
+                };
+                reader.problem("timeout", format!("{whose} {} at most", crate::time::format_span(timeout_max)));
+            }
             let retry = reader.retry(action.retry.as_ref(), retry);
             plans.push(ActionPlan { name: names[at].into(), act, needs, timeout, retry });
         }

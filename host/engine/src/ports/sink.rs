@@ -1,5 +1,6 @@
 //! The port of sinks: what a message is, and what becomes of it.
 
+use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,8 +20,8 @@ pub trait Sink: Send + Sync {
     async fn probe(&self) -> Result<(), SendError>;
 }
 
-/// What one send carries.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What one send carries. Its headers and options may hold secrets, so `Debug` shows neither.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Message {
     /// The body.
     pub body: Bytes,
@@ -38,6 +39,18 @@ pub struct Message {
     pub attempt: u32,
     /// The W3C trace context that the send belongs to.
     pub traceparent: Option<String>,
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("body_bytes", &self.body.len())
+            .field("content_type", &self.content_type)
+            .field("key", &self.key)
+            .field("idempotency_key", &self.idempotency_key)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What the remote said.

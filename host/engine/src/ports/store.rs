@@ -21,8 +21,9 @@ pub trait Store: Send + Sync {
     /// before it returned leaves the commands either all written or none.
     async fn commit(&self, commands: Vec<Command>) -> Result<Vec<Reply>, StoreError>;
 
-    /// Open work in the order of its tasks' ids, for dispatch: after a start, and when memory has room again.
-    async fn work(&self, page: WorkPage) -> Result<Vec<RunView>, StoreError>;
+    /// Open work in the order of its tasks' ids, for dispatch: after a start, and when memory has room again. Of the
+    /// attempts of each task the first and the last are with it.
+    async fn work(&self, page: WorkPage) -> Result<Work, StoreError>;
 
     /// What earlier tries of a task sent, by idempotency key.
     async fn sends(&self, task: TaskId) -> Result<Vec<(Box<str>, Receipt)>, StoreError>;
@@ -87,9 +88,12 @@ pub enum StoreError {
     /// Another host owns the shard.
     #[error("write to the store: another host has taken over")]
     Lost,
-    /// The store is closed, or the disk has too little room for new events.
+    /// The disk has too little room for new events.
     #[error("write to the store: {0}")]
     Full(&'static str),
+    /// The store is closed, or whoever would have asked it has ended.
+    #[error("use the store: {0}")]
+    Closed(&'static str),
 }
 
 /// Which part of a listing. Newest first.
@@ -99,6 +103,16 @@ pub struct Page {
     pub before: Option<i64>,
     /// At most this many rows.
     pub rows_max: u32,
+}
+
+/// Open work that was loaded.
+#[derive(Clone, Debug)]
+pub struct Work {
+    /// The runs, in the page's order, each whole.
+    pub runs: Vec<RunView>,
+    /// Whether the page ends here. If not, it was cut at its number of runs, or where it grew too large for memory;
+    /// there is one run in it at least.
+    pub is_all: bool,
 }
 
 /// Which open work to load.
@@ -125,7 +139,7 @@ pub enum WorkPage {
         /// At most this many runs.
         runs_max: u32,
     },
-    /// These runs.
+    /// These runs. They are loaded all, so there are few of them.
     Runs(Vec<RunId>),
 }
 

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde_json::json;
 use trapjaw_engine::event::Event;
+use trapjaw_engine::ports::{CallError, Outcome};
 use trapjaw_engine::record::RunState;
 
 use crate::support::World;
-use crate::support::ends::Step;
+use crate::support::ends::{SimPlugin, Step, done};
 
 /// Takes in so many events of a type, a thousand at once.
 async fn flood(world: &World, kind: &str, n_events: usize) {
@@ -42,6 +43,40 @@ async fn a_small_window_gets_all_of_it_done() {
         let n_again = if is_restarted { 256 } else { 0 };
         assert!((25_001..=25_001 + n_again).contains(&n_sent), "{n_sent} sends");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_cannot_be_read_is_read_again() {
+    let mut world = World::sending(json!({}));
+    world.settings.lane_runs_max = 100;
+    world.start().await;
+    world.store.faults().reads_failing = 5;
+    flood(&world, "order", 3_000).await;
+    world.finish().await;
+    assert_eq!(world.store.faults().reads_failing, 0, "a page was wanted");
+    assert_eq!(world.states(), vec![RunState::Succeeded; 3_000]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lanes_that_hang_leave_places_for_the_others() {
+    let mut world = World::new();
+    let hang = |_, _| async { std::future::pending::<Result<Outcome, CallError>>().await };
+    world.plugin("hang", SimPlugin::action(hang));
+    world.plugin("act", SimPlugin::action(|_, _| async { done() }));
+    world.connection("slow", json!({"timeout": "10m"}), |_, _| Step::Hang);
+    for n in 0..3 {
+        world.trigger(&format!("hang{n}"), json!({"on": {"type": ["bad"]}, "do": [{"plugin": "hang"}]}));
+        world.trigger(&format!("slow{n}"), json!({"on": {"type": ["bad"]}, "do": [{"send": "slow"}]}));
+    }
+    let good = json!({"on": {"type": ["good"]}, "do": [{"send": "crm"}, {"plugin": "act"}]});
+    world.trigger("t", good);
+    world.start().await;
+    flood(&world, "bad", 2_000).await;
+    world.pass(Duration::from_millis(100)).await;
+    flood(&world, "good", 500).await;
+    world.pass(Duration::from_millis(500)).await;
+    let n_good = world.runs().iter().filter(|run| &*run.trigger == "t" && run.state == RunState::Succeeded).count();
+    assert_eq!((n_good, world.sent("crm").len()), (500, 500));
 }
 
 #[tokio::test(start_paused = true)]

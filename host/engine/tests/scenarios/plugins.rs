@@ -104,6 +104,42 @@ async fn a_dedup_key_names_the_send() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_dedup_key_is_one_connections_own() {
+    let mut world = World::new();
+    let act = SimPlugin::action(|_, hands| async move {
+        for label in ["out", "audit"] {
+            let mut request = request("a");
+            (request.label, request.dedup_key) = (label.into(), Some("once".into()));
+            hands.send(request).await.map_err(passed_on)?;
+        }
+        done()
+    });
+    world.connection("log", json!({}), |_, _| Step::Ok);
+    world.plugin("act", act);
+    world.trigger("t", json!({"do": [{"plugin": "act", "connections": {"out": "crm", "audit": "log"}}]}));
+    let world = world.go().await;
+    world.finish().await;
+    assert_eq!((world.sent("crm").len(), world.sent("log").len()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_send_that_failed_and_is_made_again_is_the_same_send() {
+    let mut world = acting(|call, hands| async move {
+        if call == 1 {
+            hands.send(request("a")).await.expect_err("the first is refused");
+        }
+        hands.send(request("a")).await.map_err(passed_on)?;
+        if call == 1 { transient() } else { done() }
+    });
+    world.script(&[Step::Retry(None)]);
+    let world = world.go().await;
+    world.finish().await;
+    let sent = world.sent("crm");
+    assert_eq!(sent.len(), 2, "the second try finds it recorded");
+    assert_eq!(sent[0].message.idempotency_key, sent[1].message.idempotency_key);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_label_that_is_not_bound_is_rejected() {
     let world = acting(|_, hands| async move {
         let mut request = request("a");

@@ -116,6 +116,32 @@ async fn a_redrive_begins_the_window_anew() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_redrive_begins_the_window_anew_for_the_next_host_too() {
+    let mut world = failing(5, json!({"retry": {"for": "20s"}})).await;
+    world.finish().await;
+    world.pass_s(100).await;
+    let task = world.task(0, 0).id;
+    world.engine().redrive(vec![task], "ann").await.unwrap();
+    world.pass_s(1).await;
+    world.start().await;
+    world.finish().await;
+    assert_eq!((world.states(), world.sent("crm").len()), (vec![RunState::Succeeded], 6));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_before_the_first_try_is_none_of_its_window() {
+    let mut world = World::new();
+    world.connection("crm", json!({"paused": true}), |_, at| if at == 0 { Step::Retry(None) } else { Step::Ok });
+    world.trigger("t", json!({"do": [{"send": "crm"}], "policy": {"retry": {"for": "20s"}}}));
+    let mut world = world.go().await;
+    world.pass_s(100).await;
+    world.reconnect("crm", json!({}));
+    world.swap().await;
+    world.finish().await;
+    assert_eq!((world.states(), world.sent("crm").len()), (vec![RunState::Succeeded], 2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_window_ends_although_long_waits_leave_memory() {
     // Waits beyond ten minutes are spent in the store.
     let policy = json!({"retry": {"first": "20m", "factor": 1.0, "for": "2h"}});

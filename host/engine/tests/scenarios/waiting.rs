@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use trapjaw_engine::ports::Outcome;
+use trapjaw_engine::ports::{CallError, Failure, Outcome};
 use trapjaw_engine::record::{RunState, TaskState};
 
 use crate::support::ends::{SimPlugin, done};
@@ -93,6 +93,34 @@ async fn an_action_may_ask_to_be_called_again() {
     world.finish().await;
     assert_eq!((world.states(), calls.load(Ordering::SeqCst)), (vec![RunState::Succeeded], 6));
     assert_eq!(world.runs()[0].ended, Some(START + Duration::from_secs(300)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn tries_are_counted_in_time_from_when_the_action_was_last_called_in_vain() {
+    for is_restarted in [false, true] {
+        let mut world = World::new();
+        let calls = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&calls);
+        let poll = SimPlugin::action(move |call, _| {
+            let n_calls = count.fetch_add(1, Ordering::SeqCst);
+            async move {
+                match n_calls {
+                    0 => Ok(Outcome::ResumeAt(call.now + Duration::from_secs(3_000))),
+                    1 | 2 => Err(CallError::Failed(Failure::transient("not now"))),
+                    _ => done(),
+                }
+            }
+        });
+        world.plugin("poll", poll);
+        world.trigger("t", json!({"do": [{"plugin": "poll"}], "policy": {"retry": {"for": "60s"}}}));
+        let mut world = world.go().await;
+        world.pass_s(3_001).await;
+        if is_restarted {
+            world.start().await;
+        }
+        world.finish().await;
+        assert_eq!((world.states(), calls.load(Ordering::SeqCst)), (vec![RunState::Succeeded], 4));
+    }
 }
 
 #[tokio::test(start_paused = true)]

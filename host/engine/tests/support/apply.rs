@@ -227,7 +227,7 @@ impl State {
                 ended: moved.now,
                 result,
                 state: to.state,
-                detail: moved.actor.as_bytes().to_vec().into(),
+                detail: moved.detail.clone(),
             });
             let run = RunId::of(row.run);
             done.push((*task, run));

@@ -9,9 +9,9 @@ use async_trait::async_trait;
 use trapjaw_engine::event::Event;
 use trapjaw_engine::id::{EventId, TaskId};
 use trapjaw_engine::ports::{
-    Activity, AttemptView, EventView, Receipt, RunView, Store, StoreError, TaskView, WorkPage,
+    Activity, AttemptView, EventView, Receipt, RunView, Store, StoreError, TaskView, Work, WorkPage,
 };
-use trapjaw_engine::record::{Command, NewTask, Progress, Reply, RunState, TaskState};
+use trapjaw_engine::record::{Command, NewTask, Progress, Reply, RunState};
 use trapjaw_engine::time::Time;
 
 use super::Seed;
@@ -32,6 +32,8 @@ pub(crate) struct Faults {
     pub(crate) delay_ms_max: u64,
     /// So many commits succeed; the next one does not.
     pub(crate) commits_left: u64,
+    /// So many pages of work cannot be read.
+    pub(crate) reads_failing: u64,
 }
 
 /// One engine's way to the store.
@@ -76,7 +78,7 @@ pub(crate) struct TaskRow {
 
 impl SimStore {
     pub(crate) fn new(seed: Seed) -> Arc<Self> {
-        let faults = Faults { seed, delay_ms_max: 0, commits_left: u64::MAX };
+        let faults = Faults { seed, delay_ms_max: 0, commits_left: u64::MAX, reads_failing: 0 };
         let state = State { task_next: 1, ..State::default() };
         Arc::new(Self { state: Mutex::new(state), faults: Mutex::new(faults), epoch: AtomicU64::new(0) })
     }
@@ -140,9 +142,8 @@ impl State {
 
     fn task_view(&self, seq: i64, want: Want) -> TaskView {
         let (id, row) = (TaskId::of(seq), &self.tasks[&seq]);
-        let is_over = row.progress.state == TaskState::Succeeded;
         let last = row.attempts.last().map_or(0, |attempt| attempt.number);
-        let is_wanted = |number| want == Want::All || number == 1 || is_over && number == last;
+        let is_wanted = |number| want == Want::All || number == 1 || number == last;
         TaskView {
             id,
             action: Arc::clone(&row.new.action),
@@ -169,7 +170,16 @@ impl State {
         runs.iter().map(|run| self.view(&self.runs[run], Want::Work)).collect()
     }
 
-    fn work(&self, page: &WorkPage) -> Vec<RunView> {
+    fn work(&self, page: &WorkPage) -> Work {
+        let runs = self.runs_on(page);
+        let is_all = match page {
+            WorkPage::After { runs_max, .. } | WorkPage::Due { runs_max, .. } => runs.len() < *runs_max as usize,
+            WorkPage::Runs(_) => true,
+        };
+        Work { runs, is_all }
+    }
+
+    fn runs_on(&self, page: &WorkPage) -> Vec<RunView> {
         let due = |task: &i64| self.tasks[task].progress.due;
         match page {
             WorkPage::After { task, trigger, due_max, runs_max } => {
@@ -229,11 +239,18 @@ impl Store for Handle {
         Ok(replies)
     }
 
-    async fn work(&self, page: WorkPage) -> Result<Vec<RunView>, StoreError> {
+    async fn work(&self, page: WorkPage) -> Result<Work, StoreError> {
         self.delay().await;
-        let runs = self.store.lock().work(&page);
+        {
+            let mut faults = self.store.faults();
+            if faults.reads_failing > 0 {
+                faults.reads_failing -= 1;
+                return Err(StoreError::Read("it took too long".into()));
+            }
+        }
+        let work = self.store.lock().work(&page);
         self.delay().await;
-        Ok(runs)
+        Ok(work)
     }
 
     async fn sends(&self, task: TaskId) -> Result<Vec<(Box<str>, Receipt)>, StoreError> {

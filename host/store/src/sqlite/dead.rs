@@ -86,7 +86,7 @@ impl Batch<'_> {
         self.set_run(dead.run, state, moved.now).await
     }
 
-    /// A move by a person stands among the attempts. Its detail is the person's name.
+    /// A move by a person stands among the attempts.
     async fn note_move(
         &mut self,
         task: i64,
@@ -97,7 +97,7 @@ impl Batch<'_> {
         let insert = "INSERT INTO attempt (task, number, started, ended, result, state, detail) \
                       SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?2, ?3, ?4, ?5 FROM attempt WHERE task = ?1";
         let query = sqlx::query(insert).bind(task).bind(moved.now.0).bind(result as u8).bind(state as u8);
-        query.bind(moved.actor.as_bytes()).execute(&mut *self.conn).await?;
+        query.bind(&*moved.detail).execute(&mut *self.conn).await?;
         Ok(())
     }
 

@@ -50,9 +50,9 @@ impl Readers {
 
     /// Waits for a reader. Its time begins when it is given out.
     pub(super) async fn lease(&self) -> Result<Lease<'_>, StoreError> {
-        let free = self.free.acquire().await.map_err(|_| StoreError::Full("the store is closed"))?;
+        let free = self.free.acquire().await.map_err(|_| StoreError::Closed("the store is closed"))?;
         let reader = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let reader = reader.ok_or(StoreError::Full("the store is closed"))?;
+        let reader = reader.ok_or(StoreError::Closed("the store is closed"))?;
         let deadline = u64::try_from((self.began.elapsed() + self.time_max).as_micros()).unwrap_or(u64::MAX);
         reader.deadline.store(deadline, Ordering::Relaxed);
         Ok(Lease { readers: self, reader: Some(reader), _free: free })

@@ -26,8 +26,8 @@ pub(super) struct Want {
 enum Attempts {
     /// None.
     No,
-    /// The first one, which says when trying began and what was rendered; and of tasks that succeeded the last one,
-    /// because its output may be needed.
+    /// The first one, which says what was rendered, and the last one, which says how it stands: since when it is
+    /// tried, or what its output was.
     Work,
     /// All, and the sends.
     All,
@@ -180,9 +180,7 @@ async fn load_attempts(
     let last = "(SELECT max(number) FROM attempt WHERE task = t.task)";
     let which = match attempts {
         Attempts::No => return Ok(()),
-        Attempts::Work => {
-            format!("AND (t.number = 1 OR t.state = {} AND t.number = {last})", TaskState::Succeeded as u8)
-        }
+        Attempts::Work => format!("AND (t.number = 1 OR t.number = {last})"),
         Attempts::All => format!("AND (t.number <= {ATTEMPTS_FIRST} OR t.number > {last} - {ATTEMPTS_LAST})"),
     };
     let sql = format!(

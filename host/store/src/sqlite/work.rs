@@ -1,30 +1,33 @@
 //! What dispatch reads: open work, recorded sends, plugins' state, activities.
 
+use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Error, QueryBuilder, Row};
 use trapjaw_engine::id::TaskId;
-use trapjaw_engine::ports::{Activity, Receipt, RunView, StoreError, WorkPage};
+use trapjaw_engine::ports::{Activity, Receipt, StoreError, Work, WorkPage};
 use trapjaw_engine::time::Time;
 
 use super::Sqlite;
 use super::readers::unread;
-use super::rows::read_receipt;
+use super::rows::{number_list, read_receipt};
 use super::runs::{Want, load_runs};
 
-/// The most runs of one page of work: an event may be a mebibyte.
+/// The most runs of one page of work.
 const RUNS_MAX: u32 = 4_096;
+/// About the most bytes of events of one page of work, but for one that is larger: an event may be a mebibyte.
+const BYTES_MAX: i64 = 32 << 20;
 
 impl Sqlite {
-    pub(super) async fn read_work(&self, page: WorkPage) -> Result<Vec<RunView>, StoreError> {
+    pub(super) async fn read_work(&self, page: WorkPage) -> Result<Work, StoreError> {
         let mut lease = self.shared.readers.lease().await?;
         let work = async {
             let mut tx = lease.conn().begin().await?;
-            let runs = match page {
+            let (mut runs, mut is_all) = match page {
                 WorkPage::After { task, trigger, due_max, runs_max } => {
                     let trigger = match trigger {
                         None => None,
                         Some(trigger) => match self.shared.names.find(&trigger) {
                             Some(trigger) => Some(trigger),
-                            None => return Ok(Vec::new()),
+                            None => return Ok(Work { runs: Vec::new(), is_all: true }),
                         },
                     };
                     let mut query = QueryBuilder::new("SELECT run, seq FROM task WHERE seq > ");
@@ -40,9 +43,17 @@ impl Sqlite {
                     query.push_bind(after.0).push(" AND due <= ").push_bind(until.0).push(" ORDER BY due, seq");
                     distinct_runs(&mut tx, query, runs_max).await?
                 }
-                WorkPage::Runs(runs) => runs.iter().map(|run| run.seq()).collect(),
+                WorkPage::Runs(runs) => {
+                    let runs: Vec<i64> = runs.iter().map(|run| run.seq()).collect();
+                    let runs = load_runs(&mut tx, &self.shared.names, &runs, Want::WORK).await?;
+                    return Ok(Work { runs, is_all: true });
+                }
             };
-            load_runs(&mut tx, &self.shared.names, &runs, Want::WORK).await
+            let n_fit = n_within(&mut tx, &runs).await?;
+            is_all &= n_fit == runs.len();
+            runs.truncate(n_fit);
+            let runs = load_runs(&mut tx, &self.shared.names, &runs, Want::WORK).await?;
+            Ok(Work { runs, is_all })
         };
         work.await.map_err(unread)
     }
@@ -87,22 +98,36 @@ impl Sqlite {
     }
 }
 
-/// The first so many runs among the tasks that the query finds, in its order.
+/// The first so many runs among the tasks that the query finds, in its order, and whether these are all.
 async fn distinct_runs(
-    conn: &mut sqlx::SqliteConnection,
+    conn: &mut SqliteConnection,
     mut query: QueryBuilder<sqlx::Sqlite>,
     runs_max: u32,
-) -> Result<Vec<i64>, Error> {
+) -> Result<(Vec<i64>, bool), Error> {
     use futures_util::TryStreamExt;
     let runs_max = runs_max.min(RUNS_MAX) as usize;
     let (mut runs, mut seen) = (Vec::new(), std::collections::HashSet::new());
     let mut rows = query.build().fetch(conn);
     while runs.len() < runs_max {
-        let Some(row) = rows.try_next().await? else { break };
+        let Some(row) = rows.try_next().await? else { return Ok((runs, true)) };
         let run = row.try_get(0)?;
         if seen.insert(run) {
             runs.push(run);
         }
     }
-    Ok(runs)
+    Ok((runs, false))
+}
+
+/// How many of the runs, from the first, have events that fit into a page; one at least, if there is one.
+async fn n_within(conn: &mut SqliteConnection, runs: &[i64]) -> Result<usize, Error> {
+    // The length of a blob stands before it, so the data themselves are not read.
+    let find = "SELECT length(event.data) FROM json_each(?) AS wanted JOIN run ON run.seq = wanted.value \
+                JOIN event ON event.seq = run.event ORDER BY wanted.key";
+    let sizes: Vec<i64> = sqlx::query_scalar(find).bind(number_list(runs)).fetch_all(conn).await?;
+    let mut sum = 0;
+    let fit = sizes.iter().take_while(|size| {
+        sum += **size;
+        sum <= BYTES_MAX
+    });
+    Ok(if sizes.len() < runs.len() { runs.len() } else { fit.count().max(1).min(runs.len()) })
 }

@@ -22,7 +22,7 @@ pub(crate) async fn dead_letters_wait(bench: Bench<'_>) {
     let letter = bench.ledger().dead(DeadFilter::default(), page(9)).await.unwrap().pop().unwrap();
     assert_eq!((letter.task, letter.run, letter.event, letter.at), (task, run, view.event_id, at(1)));
     assert_eq!((&*letter.trigger, &*letter.action, &*letter.cause, letter.attempts), ("t", "a", "refused", 1));
-    assert!(bench.store().work(crate::reading::after(0)).await.unwrap().is_empty());
+    assert!(bench.store().work(crate::reading::after(0)).await.unwrap().runs.is_empty());
 }
 
 pub(crate) async fn redriven_tasks_begin_anew(bench: Bench<'_>) {
@@ -32,9 +32,9 @@ pub(crate) async fn redriven_tasks_begin_anew(bench: Bench<'_>) {
     assert_eq!((view.state, view.ended), (RunState::Running, None));
     let moved = &view.tasks[0];
     assert_eq!((moved.progress, moved.attempt_last), (Progress::READY, 2));
-    assert_eq!((moved.attempts[1].result, &moved.attempts[1].detail[..]), (AttemptResult::Redriven, &b"ann"[..]));
+    assert_eq!((moved.attempts[1].result, &moved.attempts[1].detail[..]), (AttemptResult::Redriven, &b"by ann"[..]));
     assert!(bench.ledger().dead(DeadFilter::default(), page(9)).await.unwrap().is_empty());
-    assert_eq!(bench.store().work(crate::reading::after(0)).await.unwrap().len(), 1);
+    assert_eq!(bench.store().work(crate::reading::after(0)).await.unwrap().runs.len(), 1);
     let mut last = success(run, task);
     last.attempt.as_mut().unwrap().number = 3;
     bench.one(settle(last)).await;
@@ -54,7 +54,7 @@ pub(crate) async fn dropped_tasks_take_their_followers(bench: Bench<'_>) {
     let states: Vec<_> = view.tasks.iter().map(|task| task.progress.state).collect();
     assert_eq!(states, [TaskState::Cancelled, TaskState::Cancelled]);
     assert_eq!(bench.activity("t", "ann").await, 0, "a cancelled one gives it back");
-    assert!(bench.store().work(crate::reading::after(0)).await.unwrap().is_empty());
+    assert!(bench.store().work(crate::reading::after(0)).await.unwrap().runs.is_empty());
 }
 
 pub(crate) async fn unknown_tasks_are_skipped(bench: Bench<'_>) {

@@ -40,7 +40,7 @@ pub(crate) async fn ends_release(bench: Bench<'_>) {
     bench.one(judged(run, task, JudgedTo::End(RunState::NotMatched))).await;
     let view = bench.run(run).await;
     assert_eq!((view.state, view.tasks.len(), bench.activity("t", "ann").await), (RunState::NotMatched, 0, 0));
-    assert!(bench.store().work(crate::reading::after(0)).await.unwrap().is_empty());
+    assert!(bench.store().work(crate::reading::after(0)).await.unwrap().runs.is_empty());
 }
 
 pub(crate) async fn again_waits(bench: Bench<'_>) {

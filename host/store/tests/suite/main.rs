@@ -136,8 +136,8 @@ macro_rules! all {
                 first_and_last_attempts_are_shown;
             dead: dead_letters_wait redriven_tasks_begin_anew dropped_tasks_take_their_followers unknown_tasks_are_skipped
                 dead_letters_are_filtered;
-            reading: work_comes_in_pages work_is_found_by_due work_brings_events_and_outputs runs_are_filtered
-                unknown_ids_are_none;
+            reading: work_comes_in_pages a_page_of_work_is_bounded_in_bytes work_is_found_by_due
+                work_brings_events_and_outputs runs_are_filtered unknown_ids_are_none;
             catalog: versions_grow conflicts_write_nothing removed_objects_come_back plugins_are_published_once;
         }
     };

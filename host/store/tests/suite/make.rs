@@ -73,7 +73,7 @@ pub(crate) fn limit(n_max: u32, window_seconds: Option<u64>) -> Guard {
 }
 
 pub(crate) fn append(event: NewEvent) -> Command {
-    Command::Append(Box::new(event))
+    Command::Append(Arc::new(event))
 }
 
 pub(crate) fn attempt(number: u32, result: AttemptResult) -> AttemptRecord {
@@ -123,7 +123,7 @@ pub(crate) fn act(guard: Option<Guard>) -> JudgedTo {
 }
 
 pub(crate) fn move_dead(tasks: &[TaskId], to: DeadTo) -> Command {
-    Command::Dead(DeadMove { tasks: tasks.to_vec(), now: at(9), to, actor: "ann".into() })
+    Command::Dead(DeadMove { tasks: tasks.to_vec(), now: at(9), to, detail: Bytes::from_static(b"by ann") })
 }
 
 pub(crate) fn object(name: &str, body: Option<&'static str>, expected: Option<i64>) -> ObjectChange {

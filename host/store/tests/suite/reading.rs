@@ -1,5 +1,7 @@
 //! Work for dispatch, and runs for people.
 
+use std::sync::Arc;
+
 use trapjaw_engine::id::{EventId, RunId};
 use trapjaw_engine::ports::{Page, RunFilter, WorkPage};
 use trapjaw_engine::record::{NewEvent, NewRun, Progress, RunState, TaskState, TaskTo};
@@ -19,7 +21,7 @@ fn due_at(seconds: u64) -> NewRun {
 }
 
 async fn found(bench: &Bench<'_>, page: WorkPage) -> Vec<RunId> {
-    bench.store().work(page).await.unwrap().iter().map(|run| run.id).collect()
+    bench.store().work(page).await.unwrap().runs.iter().map(|run| run.id).collect()
 }
 
 pub(crate) async fn work_comes_in_pages(bench: Bench<'_>) {
@@ -44,6 +46,28 @@ pub(crate) async fn work_comes_in_pages(bench: Bench<'_>) {
     assert_eq!(found(&bench, after(0)).await, [first, second, later], "its second task is open");
 }
 
+pub(crate) async fn a_page_of_work_is_bounded_in_bytes(bench: Bench<'_>) {
+    let large = |n: u32| {
+        let mut new = with_runs(event(&n.to_string()), vec![run("t", &["a"])]);
+        let event = Arc::get_mut(&mut new.event).expect("nobody else has it yet");
+        event.data = vec![b'7'; 1 << 20].into();
+        new
+    };
+    for n in 0..40 {
+        bench.append(large(n)).await;
+    }
+    let (mut task, mut pages) = (0, Vec::new());
+    loop {
+        let work = bench.store().work(after(task)).await.unwrap();
+        task = work.runs.iter().flat_map(|run| &run.tasks).map(|task| task.id.seq()).max().unwrap();
+        pages.push(work.runs.len());
+        if work.is_all {
+            break;
+        }
+    }
+    assert_eq!(pages, [32, 8]);
+}
+
 pub(crate) async fn work_is_found_by_due(bench: Bench<'_>) {
     let (at_30, _) = bench.start(due_at(30)).await;
     let (at_10, _) = bench.start(due_at(10)).await;
@@ -64,7 +88,7 @@ pub(crate) async fn work_brings_events_and_outputs(bench: Bench<'_>) {
     one.run_state = RunState::Running;
     one.others = vec![(trapjaw_engine::id::TaskId::of(first.seq() + 1), TaskTo::Closed(TaskState::Cancelled))];
     bench.one(settle(one)).await;
-    let runs = bench.store().work(WorkPage::Runs(vec![id, RunId::of(id.seq() + 1_000_000)])).await.unwrap();
+    let runs = bench.store().work(WorkPage::Runs(vec![id, RunId::of(id.seq() + 1_000_000)])).await.unwrap().runs;
     let [view] = <[_; 1]>::try_from(runs).unwrap();
     assert_eq!(&*view.event.unwrap().id, "1");
     assert_eq!((&*view.trigger, view.trigger_version, &*view.subject, view.subject_no), ("t", 3, "ann", 4));

@@ -24,7 +24,7 @@ pub(crate) async fn success_closes(bench: Bench<'_>) {
     assert_eq!((attempt.number, attempt.started, attempt.ended), (1, START, at(1)));
     assert_eq!((attempt.result, attempt.state), (AttemptResult::Succeeded, TaskState::Succeeded));
     assert_eq!(&attempt.detail[..], b"detail 1");
-    assert!(bench.store().work(crate::reading::after(0)).await.unwrap().is_empty());
+    assert!(bench.store().work(crate::reading::after(0)).await.unwrap().runs.is_empty());
 }
 
 pub(crate) async fn retries_stay_open(bench: Bench<'_>) {

@@ -146,7 +146,7 @@ async fn a_closed_store_refuses() {
     store.close().await.unwrap();
     store.close().await.unwrap();
     let answer = store.commit(vec![append(event("1"))]).await;
-    assert!(matches!(answer, Err(StoreError::Full("the store is closed"))), "{answer:?}");
+    assert!(matches!(answer, Err(StoreError::Closed("the store is closed"))), "{answer:?}");
     assert!(store.events(EventFilter::default(), page(1)).await.is_err());
 }
 
