@@ -18,7 +18,7 @@ use rustls::ClientConfig;
 use tower::Service;
 
 use super::dial::{Connector, Dialer, Proxy, Route};
-use super::guard::{Guard, Refused};
+use super::guard::Guard;
 use super::resolve::Resolve;
 use super::tls::TlsKey;
 
@@ -77,10 +77,9 @@ pub(crate) struct HttpClient {
     forward_auth: Option<HeaderValue>,
 }
 
-/// Why there was no answer.
+/// Why there was no answer. Another try may get one, even where the guard said no: literal addresses are checked when a
+/// connection is built, so what is refused here is what a name leads to just now.
 pub(crate) struct HttpError {
-    /// The guard said no: the same request gets the same answer.
-    pub(crate) is_refused: bool,
     /// What happened, without the URL.
     pub(crate) message: String,
 }
@@ -134,14 +133,11 @@ impl HttpClient {
 }
 
 impl HttpError {
-    /// Tells an error by its chain of causes.
+    /// Writes down an error's chain of causes.
     pub(crate) fn of(err: &(dyn Error + 'static)) -> Self {
         let mut message = String::new();
         let mut cause = Some(err);
         while let Some(err) = cause {
-            if let Some(refused) = err.downcast_ref::<Refused>() {
-                return Self { is_refused: true, message: refused.to_string() };
-            }
             let text = err.to_string();
             // Many errors repeat their cause in their own text.
             if !message.contains(&text) {
@@ -150,6 +146,6 @@ impl HttpError {
             }
             cause = err.source();
         }
-        Self { is_refused: false, message }
+        Self { message }
     }
 }

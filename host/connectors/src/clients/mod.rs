@@ -7,7 +7,7 @@ mod resolve;
 mod tls;
 mod wire;
 
-pub use guard::{EgressPolicy, HostPattern, Refused};
+pub use guard::{EgressPolicy, HostPattern, Network};
 pub use resolve::{Resolve, SystemResolver};
 
 pub(crate) use guard::Guard;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use schemars::Schema;
 use serde_json::{Map, Value};
-use trapjaw_engine::ports::{Clock, Sink};
+use trapjaw_engine::ports::{Clock, Refusal, Sink};
 use trapjaw_engine::problem::Problem;
 
 use crate::clients::{Clients, EgressPolicy, Resolve};
@@ -29,7 +29,12 @@ pub struct SinkType {
     pub name: &'static str,
     /// What it sends to, in one sentence.
     pub description: &'static str,
-    /// The JSON Schema of a connection's config, without `kind`. What it marks as `writeOnly` is never to be shown.
+    /// What becomes of a send, for people: what happened, and what it means; `None` for a confirmation.
+    pub endings: &'static [(&'static str, Option<Refusal>)],
+    /// How a receiver tells a send that is tried again from a new one, and what a message's key is for.
+    pub identity: &'static str,
+    /// The JSON Schema of a connection's config, without `kind`. What it marks as `writeOnly` is never to be shown;
+    /// bounds that the standard has no word for stand in `x-bound`.
     pub config_schema: fn() -> Schema,
     /// The JSON Schema of what a trigger may add in `with:`.
     pub options_schema: fn() -> Schema,

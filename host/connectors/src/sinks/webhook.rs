@@ -27,11 +27,27 @@ use crate::sinks::config::read;
 pub(super) const TYPE: SinkType = SinkType {
     name: "webhook",
     description: "Sends each message as an HTTP request, signed after Standard Webhooks.",
+    endings: ENDINGS,
+    identity: "Every try of a send carries the same `webhook-id`, and the same body; `trapjaw-attempt` counts the tries, \
+        and `webhook-timestamp` is the time of this one. The message's `key` is not sent.",
     config_schema: || schema_for!(File),
     options_schema: || schema_for!(With),
     new: |config, ctx| build::webhook(config, ctx).map(|webhook| Arc::new(webhook) as Arc<dyn Sink>),
     check_options,
 };
+
+/// What the reference says of answers; `answer` holds the rules and their tests.
+const ENDINGS: &[(&str, Option<Refusal>)] = &[
+    ("an answer with a status from 200 to 299, even where its body hangs or breaks off", None),
+    ("status 408, 425, 429, or 500 to 599; `Retry-After` is honoured, up to an hour", RETRY),
+    ("no answer: the name is not found, the connection or TLS fails, the time is up", RETRY),
+    ("a name that leads to an address that the guard refuses", RETRY),
+    ("status 401 with an OAuth 2.0 token that was kept from earlier: the next try gets a new one", RETRY),
+    ("status 401 or 403 otherwise, or a token endpoint that refuses", Some(Refusal::Unauthorized)),
+    ("any other status; redirects are not followed", Some(Refusal::Permanent)),
+    ("a message that cannot be sent as it is", Some(Refusal::Permanent)),
+];
+const RETRY: Option<Refusal> = Some(Refusal::Retry(None));
 
 /// A webhook connection.
 pub(super) struct Webhook {

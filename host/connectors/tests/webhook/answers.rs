@@ -57,7 +57,24 @@ async fn a_refusal_keeps_the_start_of_its_text() {
     // The text breaks off, but the status stands.
     let broken = Reply::Break(b"HTTP/1.1 422 x\r\ncontent-length: 9\r\n\r\nab".to_vec());
     let err = send(broken).await.unwrap_err();
-    assert_eq!((err.refusal, err.status), (Refusal::Permanent, Some(422)));
+    assert_eq!((err.refusal, err.status, err.answer), (Refusal::Permanent, Some(422), "ab".into()));
+}
+
+#[tokio::test]
+async fn a_success_is_confirmed_whatever_becomes_of_its_body() {
+    let broken = Reply::Break(b"HTTP/1.1 200 x\r\ncontent-length: 9\r\n\r\nab".to_vec());
+    let receipt = send(broken).await.unwrap();
+    assert_eq!((receipt.status, receipt.body), (Some(200), "ab".into()));
+}
+
+#[tokio::test]
+async fn a_body_that_hangs_holds_nothing_up() {
+    let hanging = |status| Reply::Raw(format!("HTTP/1.1 {status} x\r\ncontent-length: 9\r\n\r\nab").into_bytes());
+    let both = async { tokio::join!(send(hanging(200)), send(hanging(422))) };
+    let (success, refusal) = tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
+    let (receipt, err) = (success.unwrap(), refusal.unwrap_err());
+    assert_eq!((receipt.status, receipt.body), (Some(200), "ab".into()));
+    assert_eq!((err.refusal, err.status, err.answer), (Refusal::Permanent, Some(422), "ab".into()));
 }
 
 #[tokio::test]
@@ -74,6 +91,21 @@ async fn the_answer_is_captured() {
     assert_eq!(send(Reply::Raw(b"HTTP/1.1 204 x\r\n\r\n".to_vec())).await.unwrap().status, Some(204));
     let chunked = b"HTTP/1.1 200 x\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n";
     assert_eq!(send(Reply::Raw(chunked.to_vec())).await.unwrap().body, "abcde");
+}
+
+#[tokio::test]
+async fn a_long_content_type_is_cut() {
+    let given = format!("text/plain; a={}", "x".repeat(4_000));
+    let receipt = send(answer(200, &format!("content-type: {given}\r\n"), "")).await.unwrap();
+    assert_eq!(receipt.content_type.as_deref(), Some(&given[..256]));
+}
+
+#[tokio::test]
+async fn a_kept_answer_does_not_hold_the_buffer_that_it_was_read_into() {
+    let receipt = send(answer(200, "", "short")).await.unwrap();
+    // A body with a buffer of its own can be had without a copy, and has no more bytes than it shows.
+    let own = receipt.body.try_into_mut().unwrap();
+    assert_eq!((&own[..], own.capacity()), (&b"short"[..], 5));
 }
 
 #[tokio::test]
@@ -94,7 +126,7 @@ async fn a_long_answer_is_cut_and_the_rest_not_read() {
 
 #[tokio::test]
 async fn a_broken_connection_may_be_tried_again() {
-    for bytes in ["", "HTTP/1.1 200", "HTTP/1.1 200 x\r\ncontent-length: 9\r\n\r\nab", "garbage\r\n\r\n"] {
+    for bytes in ["", "HTTP/1.1 200", "garbage\r\n\r\n"] {
         let err = send(Reply::Break(bytes.into())).await.unwrap_err();
         assert_eq!(err.refusal, Refusal::Retry(None), "{bytes}: {err}");
     }

@@ -16,7 +16,8 @@ async fn check(addresses: &[&str], expected: &str) {
     let ctx = SinkContext::new(Hand::new(), Names::new(&[addresses]), EgressPolicy::OPEN);
     let sink = build(&json!({"url": format!("http://name.test:{}/", receiver.port)}), &ctx).ok().unwrap();
     for err in [sink.send(&message("{}")).await.unwrap_err(), sink.probe().await.unwrap_err()] {
-        assert_eq!(err.refusal, Refusal::Permanent, "{err}");
+        // A literal was refused when the connection was saved; a name may lead elsewhere by the next try.
+        assert_eq!(err.refusal, Refusal::Retry(None), "{err}");
         assert!(err.message.contains(expected), "{err}");
     }
     assert!(receiver.is_quiet());
@@ -34,11 +35,22 @@ async fn names_with_a_refused_address_are_refused() {
 }
 
 #[tokio::test]
+async fn no_name_leads_to_the_metadata_service() {
+    for address in ["169.254.169.254", "169.254.170.2", "168.63.129.16", "fd00:ec2::254", "::ffff:169.254.169.254"] {
+        let ctx = SinkContext::new(Hand::new(), Names::new(&[&[address]]), EgressPolicy::OPEN);
+        let sink = local_in("http://rebind.test/", json!({"connect_timeout": "50ms"}), &ctx);
+        let err = sink.send(&message("{}")).await.unwrap_err();
+        assert!(err.message.contains(&format!("refused to connect to {address} of rebind.test: ")), "{err}");
+        assert!(err.message.ends_with("; only a URL that holds this very address leads there"), "{err}");
+    }
+}
+
+#[tokio::test]
 async fn the_systems_names_are_guarded() {
     let ctx = SinkContext::new(Hand::new(), std::sync::Arc::new(SystemResolver), EgressPolicy::OPEN);
     let sink = build(&json!({"url": "http://localhost:1/"}), &ctx).ok().unwrap();
     let err = sink.send(&message("{}")).await.unwrap_err();
-    assert_eq!(err.refusal, Refusal::Permanent, "{err}");
+    assert_eq!(err.refusal, Refusal::Retry(None), "{err}");
     assert!(err.message.contains("of localhost: "), "{err}");
 }
 
@@ -54,7 +66,7 @@ async fn a_name_is_looked_up_once_for_each_connection_and_checked_each_time() {
     assert_eq!(receiver.request().await.header("host"), format!("rebind.test:{}", receiver.port));
     assert_eq!(names.n_asked.load(Ordering::SeqCst), 1);
     let err = sink.send(&message("{}")).await.unwrap_err();
-    assert_eq!(err.refusal, Refusal::Permanent);
+    assert_eq!(err.refusal, Refusal::Retry(None));
     assert!(err.message.contains("224.0.0.1 of rebind.test: a multicast address"), "{err}");
     assert_eq!(names.n_asked.load(Ordering::SeqCst), 2);
 }
@@ -78,5 +90,6 @@ async fn a_guarded_connection_never_uses_an_open_ones_pool() {
     open.send(&message("{}")).await.unwrap();
     receiver.request().await;
     let guarded = build(&json!({"url": url}), &ctx).ok().unwrap();
-    assert_eq!(guarded.send(&message("{}")).await.unwrap_err().refusal, Refusal::Permanent);
+    let err = guarded.send(&message("{}")).await.unwrap_err();
+    assert!(err.message.contains("127.0.0.1 of pool.test: a loopback address"), "{err}");
 }

@@ -1,7 +1,7 @@
 //! Configs with problems, and options that conflict.
 
 use serde_json::{Value, json};
-use trapjaw_connectors::clients::{EgressPolicy, HostPattern};
+use trapjaw_connectors::clients::{EgressPolicy, HostPattern, Network};
 use trapjaw_connectors::sinks::{ALL, SinkContext};
 use trapjaw_engine::ports::{Message, Refusal};
 
@@ -96,7 +96,7 @@ fn urls_are_checked() {
 #[test]
 fn the_daemons_bounds_hold_for_operators() {
     let allow = Some(vec![HostPattern::parse("*.example.com").unwrap()]);
-    let ctx = SinkContext::new(Hand::new(), Names::new(&[]), EgressPolicy { allow, private: false });
+    let ctx = SinkContext::new(Hand::new(), Names::new(&[]), EgressPolicy { allow, private: Some(Vec::new()) });
     check_in(&ctx, json!({"url": "https://a.example.com/"}), &[]);
     check_in(
         &ctx,
@@ -114,6 +114,12 @@ fn the_daemons_bounds_hold_for_operators() {
             "url: refused to connect to evil.io: no host of the daemon's `egress.allow` matches",
         ],
     );
+    let private = Some(vec![Network::parse("10.1.0.0/16").unwrap()]);
+    let ctx = SinkContext::new(Hand::new(), Names::new(&[]), EgressPolicy { allow: None, private });
+    check_in(&ctx, json!({"url": "http://10.1.2.3/", "allow_private": true}), &[]);
+    let rule = "url: refused to connect to 127.0.0.1: a loopback address (127.0.0.0/8); no network of the daemon's \
+                `egress.private` holds it";
+    check_in(&ctx, json!({"url": "http://127.0.0.1/", "allow_private": true}), &[rule]);
 }
 
 #[tokio::test]
@@ -173,6 +179,44 @@ async fn conflicts_are_refused_when_sending() {
     check(json!({}), &[("x-a", "b\r\nc: d")], "header `x-a` holds a control character").await;
     check(json!({"headers": {"x-a": "b\nc"}}), &[], "header `x-a` holds a control character").await;
     check(json!({}), &[("x\r\na", "b")], "header `x\\r\\na` is not the name of a header").await;
+}
+
+#[tokio::test]
+async fn headers_are_bounded() {
+    async fn check(n_headers: usize, value: &str, expected: &str) {
+        let sink = local("http://127.0.0.1:1/", json!({"headers": {"x-team": "growth"}, "auth": {"bearer": "t"}}));
+        let headers = (0..n_headers).map(|number| (format!("x-{number:05}"), value.to_owned()));
+        let message = Message { content_type: String::new(), headers: headers.clone().collect(), ..message("{}") };
+        let given = Value::Object(headers.map(|(name, value)| (name, value.into())).collect());
+        let options = json!({"headers": given}).as_object().unwrap().clone();
+        let with = Message { options, content_type: String::new(), ..self::message("{}") };
+        for message in [message, with] {
+            let err = sink.send(&message).await.unwrap_err();
+            assert!(err.message.contains(expected), "{err}");
+            let is_bounded = expected.contains("at most");
+            assert_eq!(err.refusal, if is_bounded { Refusal::Permanent } else { Refusal::Retry(None) }, "{err}");
+        }
+    }
+    // Two headers are the connection's, with 33 bytes.
+    let sent = "connect to 127.0.0.1:1: Connection refused";
+    check(98, "1", sent).await;
+    check(99, "1", "a request has at most 100 headers beside the sink's own, not 101").await;
+    check(24_600, "1", "at most 100").await;
+    check(1, &"x".repeat((32 << 10) - 33 - 7), sent).await;
+    check(1, &"x".repeat((32 << 10) - 33 - 6), "headers of a request have at most 32768 bytes, not 32769").await;
+    let message = Message { content_type: "x".repeat((32 << 10) + 1), ..message("{}") };
+    let err = local("http://127.0.0.1:1/", json!({})).send(&message).await.unwrap_err();
+    assert_eq!(err.message, "the headers of a request have at most 32768 bytes, not 32769");
+}
+
+#[test]
+fn the_connections_own_headers_are_bounded() {
+    let headers = |n_headers: usize| (0..n_headers).map(|number| (format!("x-{number}"), json!("1")));
+    let config = |n_headers| json!({"url": "http://a/", "headers": Value::Object(headers(n_headers).collect())});
+    check(config(100), &[]);
+    check(config(101), &["headers: a request has at most 100 headers beside the sink's own, not 101"]);
+    let long = json!({"url": "http://a/", "headers": {"x-a": "x".repeat(32 << 10)}});
+    check(long, &["headers: the headers of a request have at most 32768 bytes, not 32771"]);
 }
 
 #[test]

@@ -4,8 +4,8 @@ use url::Url;
 
 use super::*;
 
-const CLOSED: Guard = Guard { allow: None, private: false };
-const OPENED: Guard = Guard { allow: None, private: true };
+const CLOSED: Guard = Guard { allow: None, private: Private::Nothing };
+const OPENED: Guard = Guard { allow: None, private: Private::All };
 
 /// What a URL's host literal gives: by default, and with `allow_private`.
 #[track_caller]
@@ -66,6 +66,7 @@ fn ranges_are_refused() {
         ("http://169.254.169.254", "metadata"),
         ("http://168.63.129.16", "metadata"),
         ("http://100.100.100.200", "metadata"),
+        ("http://[fd00:ec2::23]", "metadata"),
         ("http://[fd00:ec2::254]", "metadata"),
         ("http://100.64.0.0", "shared"),
         ("http://100.127.255.255", "shared"),
@@ -139,7 +140,7 @@ fn spellings_are_normalised_first() {
 fn the_daemons_list_matches_whole_hosts() {
     #[track_caller]
     fn check(pattern: &str, host: &str, expected: bool) {
-        let egress = EgressPolicy { allow: Some(vec![HostPattern::parse(pattern).unwrap()]), private: true };
+        let egress = EgressPolicy { allow: Some(vec![HostPattern::parse(pattern).unwrap()]), private: None };
         let host = Host::parse(host).unwrap();
         assert_eq!(Guard::new(&egress, true).check_host(&host).is_ok(), expected, "{pattern} {host}");
     }
@@ -167,10 +168,74 @@ fn patterns_that_are_no_hosts_are_refused() {
     }
 }
 
+/// What a guard says of the address of a name.
+#[track_caller]
+fn check_name(guard: &Guard, address: &str, expected: &str) {
+    let host = Host::parse("name.test").unwrap();
+    let got = guard.check_address(&host, address.parse().unwrap()).err().map(|refused| refused.to_string());
+    assert_eq!(got.unwrap_or_default(), expected);
+}
+
 #[test]
-fn the_daemon_bounds_allow_private() {
-    let egress = EgressPolicy { allow: None, private: false };
-    let host: Host = Host::parse("10.0.0.1").unwrap();
-    assert!(Guard::new(&egress, true).check_host(&host).is_err());
-    assert!(Guard::new(&EgressPolicy::OPEN, true).check_host(&host).is_ok());
+fn metadata_services_are_opened_to_their_literals_only() {
+    for (literal, rule) in [
+        ("169.254.169.254", "the cloud's metadata service (169.254.169.254/32)"),
+        ("168.63.129.16", "the cloud's metadata service (168.63.129.16/32)"),
+        ("100.100.100.200", "the cloud's metadata service (100.100.100.200/32)"),
+        ("169.254.170.2", "a link-local address (169.254.0.0/16)"),
+        ("fd00:ec2::254", "the cloud's metadata service (fd00:ec2::/32)"),
+        ("fe80::1", "a link-local address (fe80::/10)"),
+        ("::ffff:169.254.169.254", "an IPv4-mapped address (::ffff:0.0.0.0/96)"),
+    ] {
+        let expected = format!(
+            "refused to connect to {literal} of name.test: {rule}; only a URL that holds this very address leads there"
+        );
+        check_name(&OPENED, literal, &expected);
+        check_name(&CLOSED, literal, &expected);
+        let url = if literal.contains(':') { format!("http://[{literal}]") } else { format!("http://{literal}") };
+        check(&url, "; only a connection with `allow_private: true` may reach it", "");
+    }
+    for private in ["10.0.0.1", "127.0.0.1", "192.168.0.1", "::1", "fd00::1"] {
+        check_name(&OPENED, private, "");
+    }
+}
+
+#[test]
+fn the_daemons_networks_bound_allow_private() {
+    let networks = ["10.1.0.0/16", "192.168.7.7", "169.254.0.0/16", "fd12::/16", "224.0.0.0/4"];
+    let networks = networks.map(|text| Network::parse(text).unwrap());
+    let listed = Guard::new(&EgressPolicy { allow: None, private: Some(networks.into()) }, true);
+    for open in ["10.1.0.0", "10.1.255.255", "192.168.7.7", "fd12::1", "1.1.1.1", "2a00::1"] {
+        check_name(&listed, open, "");
+    }
+    let check_rule = |address: &str, rule: &str| {
+        let remedy = "; no network of the daemon's `egress.private` holds it";
+        check_name(&listed, address, &format!("refused to connect to {address} of name.test: {rule}{remedy}"));
+    };
+    check_rule("10.0.255.255", "a private address (10.0.0.0/8)");
+    check_rule("10.2.0.0", "a private address (10.0.0.0/8)");
+    check_rule("192.168.7.8", "a private address (192.168.0.0/16)");
+    check_rule("127.0.0.1", "a loopback address (127.0.0.0/8)");
+    check_rule("fd13::1", "a private address (fc00::/7)");
+    let host = |text: &str| Host::<String>::parse(text).unwrap();
+    assert!(listed.check_host(&host("169.254.169.254")).is_ok());
+    assert!(listed.check_host(&host("168.63.129.16")).is_err());
+    assert!(listed.check_host(&host("224.0.0.1")).is_err());
+    assert!(listed.check_address(&host("name.test"), "169.254.169.254".parse().unwrap()).is_err());
+
+    let unlisted = Guard::new(&EgressPolicy { allow: None, private: Some(Vec::new()) }, true);
+    for policy in [unlisted, Guard::new(&EgressPolicy::OPEN, false)] {
+        assert!(policy.check_host(&host("10.1.0.0")).is_err());
+    }
+    assert!(Guard::new(&EgressPolicy::OPEN, true).check_host(&host("10.1.0.0")).is_ok());
+}
+
+#[test]
+fn networks_are_ranges_or_addresses() {
+    for text in ["10.0.0.0/8", "10.1.2.3", "10.1.2.3/32", "0.0.0.0/0", "::/0", "fd00::/8", "::1"] {
+        assert!(Network::parse(text).is_some(), "{text}");
+    }
+    for text in ["", "10.0.0.1/8", "10.0.0.0/33", "10.0.0/8", "fd00::1/8", "localhost", "*", "10.0.0.0/8 "] {
+        assert!(Network::parse(text).is_none(), "{text}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -12,26 +12,22 @@ use trapjaw_engine::limits::{DETAIL_BYTES_MAX, RECEIPT_BYTES_MAX, RETRY_AFTER_MA
 use trapjaw_engine::ports::{Receipt, Refusal, SendError};
 use trapjaw_engine::time::Time;
 
-use crate::clients::HttpError;
+/// How long the body of an answer is waited for: the status has said already what is to be done.
+pub(super) const BODY_WAIT: Duration = Duration::from_secs(2);
+/// The most bytes of a media type that are kept.
+const CONTENT_TYPE_BYTES_MAX: usize = 256;
 
-/// How long the text of a refusal is waited for: the status has said already what is to be done.
-const REFUSAL_WAIT: Duration = Duration::from_secs(2);
-
-/// Reads an answer. A body that breaks off leaves a success unconfirmed; a refusal stays what it is.
+/// Reads an answer. Its status decides; a body that hangs or breaks off is kept as far as it came.
 pub(super) async fn take(response: Response<Incoming>, origin: &str, now: Time) -> Result<Receipt, SendError> {
-    let (head, mut body) = response.into_parts();
+    let (head, body) = response.into_parts();
     let status = Some(head.status.as_u16());
     let Some(refusal) = refusal_of(head.status, &head.headers, now) else {
-        let (body, broken) = start_of(&mut body, RECEIPT_BYTES_MAX).await;
-        if let Some(err) = broken {
-            let message = format!("{origin} answered {}, but the answer broke off: {}", head.status, err.message);
-            return Err(SendError { refusal: Refusal::Retry(None), message, status, answer: body });
-        }
-        let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let body = start_of(body, RECEIPT_BYTES_MAX, BODY_WAIT).await;
+        let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let content_type = content_type.map(|text| text.chars().take(CONTENT_TYPE_BYTES_MAX).collect());
         return Ok(Receipt { id: None, status, content_type, body, replayed: false });
     };
-    let reading = timeout(REFUSAL_WAIT, start_of(&mut body, DETAIL_BYTES_MAX));
-    let (answer, _) = reading.await.unwrap_or_default();
+    let answer = start_of(body, DETAIL_BYTES_MAX, BODY_WAIT).await;
     let why = if head.status.is_redirection() { ": redirects are not followed" } else { "" };
     let message = format!("{origin} answered {}{why}", head.status);
     Err(SendError { refusal, message, status, answer })
@@ -64,35 +60,27 @@ fn wait_of(text: &str, now: Time) -> Option<Duration> {
     Some(wait.min(RETRY_AFTER_MAX))
 }
 
-/// The first bytes of a body, and the error that ended it. The rest is not read: the connection is closed instead.
-pub(super) async fn start_of(body: &mut Incoming, bytes_max: usize) -> (Bytes, Option<HttpError>) {
-    let mut first = Bytes::new();
-    let mut more = BytesMut::new();
-    while first.len() + more.len() < bytes_max && !body.is_end_stream() {
-        match body.frame().await {
-            None => break,
-            Some(Err(err)) => return (join(first, more, bytes_max), Some(HttpError::of(&err))),
-            Some(Ok(frame)) => match frame.into_data() {
-                // Most answers are one frame, which needs no copy.
-                Ok(data) if first.is_empty() => first = data,
-                Ok(data) => more.extend_from_slice(&data),
-                Err(_trailers) => {}
-            },
-        }
-    }
-    (join(first, more, bytes_max), None)
+/// The first bytes of a body, as far as they come within the wait. The rest is not read: the connection is closed
+/// instead.
+pub(super) async fn start_of(mut body: Incoming, bytes_max: usize, wait: Duration) -> Bytes {
+    let mut start = Vec::new();
+    let reading = timeout(wait, read_into(&mut start, &mut body, bytes_max));
+    // Whether it ended, broke off or took too long: what came is all that there is.
+    let _ended = reading.await;
+    start.into_boxed_slice().into()
 }
 
-fn join(mut first: Bytes, more: BytesMut, bytes_max: usize) -> Bytes {
-    if more.is_empty() {
-        first.truncate(bytes_max);
-        return first;
+/// Copies what comes, because a frame is a slice of a read buffer that it would hold whole.
+async fn read_into(start: &mut Vec<u8>, body: &mut Incoming, bytes_max: usize) {
+    while start.len() < bytes_max && !body.is_end_stream() {
+        let Some(Ok(frame)) = body.frame().await else {
+            return;
+        };
+        if let Ok(data) = frame.into_data() {
+            let n_bytes = data.len().min(bytes_max - start.len());
+            start.extend_from_slice(&data[..n_bytes]);
+        }
     }
-    let mut all = BytesMut::with_capacity(first.len() + more.len());
-    all.extend_from_slice(&first);
-    all.extend_from_slice(&more);
-    all.truncate(bytes_max);
-    all.freeze()
 }
 
 #[cfg(test)]

@@ -6,28 +6,29 @@ use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use http::{Method as HttpMethod, Uri};
 use serde_json::Value;
 use trapjaw_engine::problem::Problem;
+use trapjaw_engine::time::format_span;
 use url::Url;
 
 use super::Webhook;
 use super::config::{AuthFile, BodyForm, CredentialsIn, File, Fixed, Method, Oauth2File, header_name};
 use super::oauth::{Client, Tokens, basic, secret_header};
-use super::request::Template;
+use super::request::{Template, check_size};
 use super::sign::Signer;
 use crate::clients::{ClientKey, Guard, ProxyKey, TlsKey, client_config};
 use crate::sinks::SinkContext;
 use crate::sinks::config::{Problems, Secret, Span, Text, read};
 
 /// The default of `connect_timeout`, and its bound.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(30);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(30);
 /// The most signing secrets: each costs a hash of the body for each send.
-const SIGNING_SECRETS_MAX: usize = 8;
+pub(super) const SIGNING_SECRETS_MAX: usize = 8;
 
 /// Builds the sink. Connects to nothing.
 pub(super) fn webhook(config: &Value, ctx: &SinkContext) -> Result<Webhook, Vec<Problem>> {
     let (file, problems) = read::<File>(config);
     let mut problems = Problems(problems);
-    if file.allow_private && !ctx.egress.private {
+    if file.allow_private && !ctx.egress.opens_private() {
         problems.add("allow_private", "is not allowed by the daemon's `egress`");
     }
     let guard = Guard::new(&ctx.egress, file.allow_private);
@@ -51,10 +52,14 @@ pub(super) fn webhook(config: &Value, ctx: &SinkContext) -> Result<Webhook, Vec<
     };
     let mut headers = read_headers(&file, &mut problems);
     headers.extend(read_auth(&file, &mut problems).map(|value| (AUTHORIZATION, value)));
+    if let Err(problem) = check_size(0, headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()))) {
+        problems.add("headers", problem);
+    }
     let signer = read_signing(&file, &mut problems);
     let connect_timeout = file.connect_timeout.map_or(CONNECT_TIMEOUT, |Span(span)| span);
     if connect_timeout.is_zero() || connect_timeout > CONNECT_TIMEOUT_MAX {
-        problems.add("connect_timeout", "must be more than 0s and at most 30s");
+        let most = format_span(CONNECT_TIMEOUT_MAX);
+        problems.add("connect_timeout", format!("must be more than 0s and at most {most}"));
     }
     let tls = TlsKey {
         ca: file.tls.ca.clone(),

@@ -7,8 +7,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use trapjaw_engine::problem::Problem;
+use trapjaw_engine::time::format_span;
 use url::Url;
 
+use super::build::{CONNECT_TIMEOUT, CONNECT_TIMEOUT_MAX, SIGNING_SECRETS_MAX};
+use super::request::{HEADER_BYTES_MAX, HEADERS_MAX, check_size};
 use crate::sinks::config::{Secret, Secrets, Span, Text, read};
 
 /// A webhook connection. Every field is optional to the reader, so that one problem does not hide the others.
@@ -19,33 +22,47 @@ pub(super) struct File {
     /// Where to send: `http` or `https`, without credentials. Never a template of event data.
     #[schemars(required, url)]
     pub(super) url: Option<String>,
-    /// The method; `POST` by default. A `GET` carries no body.
+    /// The method. A `GET` carries no body.
+    #[schemars(extend("default" = "POST"))]
     pub(super) method: Option<Method>,
     /// Headers of every request. A `content-type` here is sent instead of the message's own.
     #[serde(default)]
+    #[schemars(extend("x-bound" = bound_of_headers()))]
     pub(super) headers: BTreeMap<String, Text>,
     /// Query parameters of every request, after those that stand in the URL.
     #[serde(default)]
     pub(super) query: BTreeMap<String, Text>,
-    /// How the message's body is sent; `as-given` by default.
+    /// How the message's body is sent.
+    #[schemars(extend("default" = "as-given"))]
     pub(super) body: Option<BodyForm>,
     /// One or several secrets to sign with after Standard Webhooks: `whsec_` and base64, or any other text as it is.
     /// With several, every request carries a signature by each.
     #[serde(default)]
+    #[schemars(extend("x-bound" = format!("at most {SIGNING_SECRETS_MAX} secrets")))]
     pub(super) signing: Secrets,
     /// Credentials of every request.
     pub(super) auth: Option<AuthFile>,
     /// Certificates beside the public ones.
     #[serde(default)]
     pub(super) tls: TlsFile,
-    /// Whether addresses of private networks, loopback and link-local ones may be reached.
+    /// Whether addresses of private networks and loopback ones may be reached. Link-local ones and the clouds' metadata
+    /// services may then be reached too, but only where the URL holds the address itself.
     #[serde(default)]
     pub(super) allow_private: bool,
     /// An HTTP proxy, such as `http://user:password@proxy:3128`, that opens the connections. It looks up names itself,
     /// so the target's addresses are not checked.
     pub(super) proxy: Option<Secret>,
-    /// How long a connection may take to open, with look-up and TLS; `5s` by default, `30s` at most.
+    /// How long a connection may take to open, with look-up and TLS.
+    #[schemars(extend("default" = format_span(CONNECT_TIMEOUT), "x-bound" = bound_of_connect()))]
     pub(super) connect_timeout: Option<Span>,
+}
+
+fn bound_of_headers() -> String {
+    format!("at most {HEADERS_MAX} in a request, and {} KiB", HEADER_BYTES_MAX >> 10)
+}
+
+fn bound_of_connect() -> String {
+    format!("more than 0s, at most {}", format_span(CONNECT_TIMEOUT_MAX))
 }
 
 /// What a trigger may add to one send.
@@ -55,6 +72,7 @@ pub(super) struct File {
 pub(super) struct With {
     /// Further headers.
     #[serde(default)]
+    #[schemars(extend("x-bound" = bound_of_headers()))]
     pub(super) headers: BTreeMap<String, Text>,
     /// Further query parameters.
     #[serde(default)]
@@ -113,8 +131,10 @@ pub(super) enum AuthFile {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BasicFile {
+    /// The user; without a colon.
     #[schemars(required)]
     pub(super) user: Option<String>,
+    /// The password.
     #[schemars(required)]
     pub(super) password: Option<Secret>,
 }
@@ -125,15 +145,18 @@ pub(super) struct Oauth2File {
     /// The token endpoint; it passes the same guard as the connection's URL.
     #[schemars(required, url)]
     pub(super) token_url: Option<String>,
+    /// The client's id.
     #[schemars(required)]
     pub(super) client_id: Option<String>,
+    /// The client's secret.
     #[schemars(required)]
     pub(super) client_secret: Option<Secret>,
     /// The scopes, separated by spaces.
     pub(super) scope: Option<String>,
     /// The audience, for servers that ask for one.
     pub(super) audience: Option<String>,
-    /// Where the client's id and secret are sent; in the `header` by default.
+    /// Where the client's id and secret are sent.
+    #[schemars(extend("default" = "header"))]
     pub(super) credentials_in: Option<CredentialsIn>,
 }
 
@@ -187,6 +210,10 @@ impl Fixed {
     /// What of the options may not be, with paths within them.
     pub(super) fn conflicts(&self, with: &With) -> Vec<Problem> {
         let mut problems = Vec::new();
+        let headers = with.headers.iter().map(|(name, Text(text))| (name.as_str(), text.as_bytes()));
+        if let Err(problem) = check_size(0, headers) {
+            return vec![Problem::at("headers", problem)];
+        }
         for name in with.headers.keys() {
             match header_name(name) {
                 Err(problem) => problems.push(Problem::at(format!("headers.{name}"), problem)),

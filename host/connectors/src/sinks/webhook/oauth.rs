@@ -17,10 +17,12 @@ use trapjaw_engine::ports::{Clock, Refusal, SendError};
 use trapjaw_engine::time::Time;
 use url::form_urlencoded;
 
-use super::answer::{refusal_of, start_of};
+use super::answer::{BODY_WAIT, refusal_of, start_of};
 use super::body::FORM;
 use crate::clients::{HttpClient, HttpError};
 
+/// How long the body of a token is waited for once the status is there.
+const TOKEN_WAIT: Duration = Duration::from_secs(10);
 /// How long a token is used whose server does not say.
 const LIFE_DEFAULT: Duration = Duration::from_secs(300);
 /// How long before its end a token is not used any more, unless a tenth of its life is shorter.
@@ -117,15 +119,15 @@ impl Tokens {
         let now = self.clock.now();
         let status = response.status();
         let refusal = refusal_of(status, response.headers(), now);
-        let (body, broken) = start_of(&mut response.into_body(), RECEIPT_BYTES_MAX).await;
         if let Some(refusal) = refusal {
             // Whatever is wrong with the request will be wrong with the next one: the operator has to mend it.
             let refusal = if matches!(refusal, Refusal::Retry(_)) { refusal } else { Refusal::Unauthorized };
             let message = format!("get token: {} answered {status}", self.origin);
-            let answer = body.slice(..body.len().min(DETAIL_BYTES_MAX));
+            let answer = start_of(response.into_body(), DETAIL_BYTES_MAX, BODY_WAIT).await;
             return Err(SendError { refusal, message, status: Some(status.as_u16()), answer });
         }
-        let kept = broken.is_none().then(|| Kept::read(&body, now)).flatten().ok_or_else(|| SendError {
+        let body = start_of(response.into_body(), RECEIPT_BYTES_MAX, TOKEN_WAIT).await;
+        let kept = Kept::read(&body, now).ok_or_else(|| SendError {
             refusal: Refusal::Retry(None),
             // The body is not shown: it may hold the token.
             message: format!("get token: {} answered {status}, but not with a token", self.origin),
@@ -188,6 +190,6 @@ pub(super) fn secret_header(text: &str) -> Option<HeaderValue> {
 
 /// What a request without an answer means.
 pub(super) fn unsent(origin: &str, err: &HttpError) -> SendError {
-    let refusal = if err.is_refused { Refusal::Permanent } else { Refusal::Retry(None) };
-    SendError { refusal, message: format!("{origin}: {}", err.message), status: None, answer: Bytes::new() }
+    let message = format!("{origin}: {}", err.message);
+    SendError { refusal: Refusal::Retry(None), message, status: None, answer: Bytes::new() }
 }

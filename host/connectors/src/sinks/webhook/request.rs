@@ -1,6 +1,6 @@
 //! Makes the request of one send.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
@@ -23,6 +23,10 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("trapjaw/", env!("CARGO_PKG_VERSION")));
 /// Headers of the sink's own in a request, for its capacity.
 const OWN_HEADERS: usize = 8;
+/// The most headers of a request beside the sink's own, and the most bytes of their names and values. Receivers take
+/// hardly more, and messages and options come from plugins and templates: a map of some 24,600 headers panics.
+pub(super) const HEADERS_MAX: usize = 100;
+pub(super) const HEADER_BYTES_MAX: usize = 32 << 10;
 
 /// What all requests of a connection have in common.
 pub(super) struct Template {
@@ -44,8 +48,9 @@ impl Template {
         token: Option<&HeaderValue>,
         now: Time,
     ) -> Result<Request<Full<Bytes>>, String> {
+        let n_headers = self.count_headers(message, with, token)?;
         let method = with.and_then(|with| with.method).map_or_else(|| self.method.clone(), |method| method.http());
-        let mut headers = HeaderMap::with_capacity(OWN_HEADERS + self.headers.len() + message.headers.len());
+        let mut headers = HeaderMap::with_capacity(OWN_HEADERS + n_headers);
         let is_form = matches!(with.and_then(|with| with.body).unwrap_or(self.body), BodyForm::Form);
         let body = if method == Method::GET {
             Bytes::new()
@@ -78,28 +83,44 @@ impl Template {
         Ok(request)
     }
 
+    /// How many headers there are beside the sink's own: the connection's, the trigger's and the message's.
+    fn count_headers(
+        &self,
+        message: &Message,
+        with: Option<&With>,
+        token: Option<&HeaderValue>,
+    ) -> Result<usize, String> {
+        let fixed = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let with =
+            with.iter().flat_map(|with| &with.headers).map(|(name, Text(text))| (name.as_str(), text.as_bytes()));
+        let given = message.headers.iter().map(|(name, text)| (name.as_str(), text.as_bytes()));
+        let own_bytes = message.content_type.len() + token.map_or(0, HeaderValue::len);
+        check_size(own_bytes, fixed.chain(with).chain(given))
+    }
+
     /// Adds the headers of the trigger and of the message. Neither may set what the operator or the other one set.
     fn add_given(&self, headers: &mut HeaderMap, message: &Message, with: Option<&With>) -> Result<(), String> {
+        let mut taken = HashSet::new();
         for (name, Text(text)) in with.iter().flat_map(|with| &with.headers) {
             // The conflicts of options were looked for before.
             let known = header_name(name).map_err(|problem| format!("header `{}` {problem}", name.escape_debug()))?;
-            headers.insert(known, given_value(name, text)?);
+            headers.insert(known.clone(), given_value(name, text)?);
+            taken.insert(known);
         }
-        let mut given: Vec<HeaderName> = Vec::new();
+        let mut given = HashSet::new();
         for (name, text) in &message.headers {
             let known = header_name(name).map_err(|problem| format!("header `{}` {problem}", name.escape_debug()))?;
             if self.fixed.has_header(&known) {
                 return Err(format!("the message sets header `{name}`, but the connection sets `{known}`"));
             }
-            if with.is_some_and(|with| with.headers.keys().any(|set| set.eq_ignore_ascii_case(name))) {
+            if taken.contains(&known) {
                 return Err(format!("the message sets header `{name}`, but so does `with`"));
             }
             // A message may repeat a header; its first value replaces a default.
-            if given.contains(&known) {
-                headers.append(known, given_value(name, text)?);
+            if given.insert(known.clone()) {
+                headers.insert(known, given_value(name, text)?);
             } else {
-                headers.insert(known.clone(), given_value(name, text)?);
-                given.push(known);
+                headers.append(known, given_value(name, text)?);
             }
         }
         Ok(())
@@ -120,6 +141,22 @@ impl Template {
         }
         Ok(())
     }
+}
+
+/// Counts headers, unless they are too many for a request, or too long together with values of the sink's own.
+pub(super) fn check_size<'a>(
+    own_bytes: usize,
+    headers: impl Iterator<Item = (&'a str, &'a [u8])>,
+) -> Result<usize, String> {
+    let sizes = headers.map(|(name, value)| name.len() + value.len());
+    let (n_headers, n_bytes) = sizes.fold((0, own_bytes), |(n_headers, n_bytes), size| (n_headers + 1, n_bytes + size));
+    if n_headers > HEADERS_MAX {
+        return Err(format!("a request has at most {HEADERS_MAX} headers beside the sink's own, not {n_headers}"));
+    }
+    if n_bytes > HEADER_BYTES_MAX {
+        return Err(format!("the headers of a request have at most {HEADER_BYTES_MAX} bytes, not {n_bytes}"));
+    }
+    Ok(n_headers)
 }
 
 /// A header's value. Line breaks and other control characters cannot pass.
