@@ -1,4 +1,5 @@
-//! Measures calls of a condition or an action on fresh instances: `call COMPONENT.wasm [CONFIG] [CALLS] [THREADS]`.
+//! Measures calls of a condition or an action: `call COMPONENT.wasm [CONFIG] [CALLS] [THREADS] [asked|never|always]`;
+//! the last says which conditions are called again in the same instance.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -13,7 +14,7 @@ use trapjaw_engine::ports::{
     Activity, Failure, Hands, JudgeCall, Past, PerformCall, Plugin, Receipt, SendRequest, StateOp, World,
 };
 use trapjaw_engine::time::Time;
-use trapjaw_sandbox::{COMPILE_COMMAND, Compiler, Sandbox, Settings, compile_child};
+use trapjaw_sandbox::{COMPILE_COMMAND, Compiler, Sandbox, Settings, Warm, compile_child};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -25,12 +26,20 @@ fn main() -> Outcome<ExitCode> {
         return Ok(compile_child());
     }
     if arguments.is_empty() {
-        return Err("call COMPONENT.wasm [CONFIG] [CALLS] [THREADS]".into());
+        return Err("call COMPONENT.wasm [CONFIG] [CALLS] [THREADS] [asked|never|always]".into());
     }
+    let warm = match argument(4, "asked") {
+        "asked" => Warm::Asked,
+        "never" => Warm::Never,
+        "always" => Warm::Always,
+        other => return Err(format!("asked, never or always are expected, and it is {other}").into()),
+    };
     let (config, n_calls, n_threads) = (argument(1, "{}"), argument(2, "20000").parse()?, argument(3, "1").parse()?);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(n_threads).enable_all().build()?;
     let folder = tempfile::tempdir()?;
-    let plugin = runtime.block_on(load(Path::new(&arguments[0]), folder.path()))?;
+    let compiler = Compiler::Child(std::env::current_exe()?);
+    let sandbox = Sandbox::new(Settings { warm, ..Settings::new(folder.path().to_owned(), compiler) })?;
+    let plugin = runtime.block_on(load(Path::new(&arguments[0]), &sandbox))?;
     println!("{}", runtime.block_on(once(&*plugin, config)));
     let began = Instant::now();
     let tasks: Vec<_> = (0..n_threads)
@@ -49,14 +58,14 @@ fn main() -> Outcome<ExitCode> {
     let at = |share: f64| spans[((spans.len() - 1) as f64 * share) as usize].as_nanos() as f64 / 1e3;
     let rate = spans.len() as f64 / passed.as_secs_f64();
     println!("{rate:.0} calls/s, p50 {:.1} µs, p90 {:.1} µs, p99 {:.1} µs", at(0.5), at(0.9), at(0.99));
+    println!("{:?}", sandbox.gauges().warm);
     Ok(ExitCode::SUCCESS)
 }
 
 #[expect(clippy::print_stdout, reason = "the figures are what it is for")]
-async fn load(path: &Path, folder: &Path) -> Outcome<Arc<dyn Plugin>> {
+async fn load(path: &Path, sandbox: &Arc<Sandbox>) -> Outcome<Arc<dyn Plugin>> {
     let bytes = Bytes::from(std::fs::read(path)?);
     let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    let sandbox = Sandbox::new(Settings::new(folder.to_owned(), Compiler::Child(std::env::current_exe()?)))?;
     let mut plugin = None;
     for what in ["check, compile and link", "check, read code and link"] {
         let began = Instant::now();

@@ -1,17 +1,18 @@
 //! One call: a free place, a store, a deadline, an instance, an answer. The only file that makes stores.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 use trapjaw_engine::ports::{CallError, Report};
 use wasmtime::{Engine, Store, UpdateDeadline};
 
 use crate::fault::{self, Stage, Stop};
-use crate::guest::Guest;
+use crate::guest::{Doors, Guest};
 use crate::meter::Meter;
 use crate::settings::{HANDED_BYTES_MAX, Limits};
+use crate::wasi::WasiOf;
 
 /// The places that calls of one world are made in, and what such a call may take.
 pub(crate) struct Lane {
@@ -22,8 +23,30 @@ pub(crate) struct Lane {
     n_waiting: AtomicUsize,
 }
 
-/// What is done with a store: the guest's function is called in a new instance.
-pub(crate) type Work<'a, R> = Pin<Box<dyn Future<Output = Result<R, Broken>> + Send + 'a>>;
+/// A place of a lane, held for as long as a call is made in it.
+///
+/// The pool has room for one instance a place, beside those that wait. So whoever holds a place has at most one room at
+/// a time, and it is gone before the place is: declare the place first.
+pub(crate) struct Place<'a> {
+    until: Instant,
+    _running: Counted<'a>,
+    _permit: SemaphorePermit<'a>,
+}
+
+/// A store, and what is measured of the call in it.
+pub(crate) struct Room {
+    pub(crate) store: Store<Guest>,
+    pub(crate) meter: Arc<Meter>,
+}
+
+impl Room {
+    /// Makes the room ready for another call: but for the guest's own memory and handles, it is as a new one.
+    pub(crate) fn renew(&mut self, wasi: WasiOf, doors: Doors) {
+        self.store.data_mut().renew(wasi, doors);
+        self.store.set_epoch_deadline(1);
+        self.meter.reset();
+    }
+}
 
 /// The runtime's error, and how far the call had come.
 pub(crate) struct Broken {
@@ -56,49 +79,51 @@ impl Lane {
         (self.n_running.load(Ordering::Relaxed), self.n_waiting.load(Ordering::Relaxed))
     }
 
-    /// Does the work in a store of its own, once there is a place. The store is gone when this returns or is dropped.
-    pub(crate) async fn call<R, W>(&self, guest: Guest, work: W) -> Report<R>
-    where
-        W: for<'a> FnOnce(&'a mut Store<Guest>) -> Work<'a, R> + Send,
-        R: Send,
-    {
-        // Declared before the store, so dropped after it: the place is free when its memory is.
-        let _place = self.take_place().await;
-        let _running = Counted::new(&self.n_running);
-        let meter = Arc::new(Meter::default());
-        let mut store = self.open_store(guest, Arc::clone(&meter));
-        let answer = match tokio::time::timeout(self.limits.wall, meter.count(work(&mut store))).await {
-            Ok(done) => done.map_err(|broken| fault::read(&broken.err, broken.stage, &self.limits)),
-            Err(_) => Err(fault::over_wall(&self.limits)),
+    /// A place for one call, once there is one. The call's time begins now.
+    pub(crate) async fn take_place(&self) -> Place<'_> {
+        let permit = match self.places.try_acquire() {
+            Ok(permit) => permit,
+            Err(_) => {
+                let _waiting = Counted::new(&self.n_waiting);
+                self.places.acquire().await.expect("the semaphore is never closed")
+            }
         };
-        Report { answer, cpu: meter.so_far(), log: store.into_data().into_log() }
+        Place { until: Instant::now() + self.limits.wall, _running: Counted::new(&self.n_running), _permit: permit }
     }
 
-    async fn take_place(&self) -> tokio::sync::SemaphorePermit<'_> {
-        if let Ok(place) = self.places.try_acquire() {
-            return place;
-        }
-        let _waiting = Counted::new(&self.n_waiting);
-        self.places.acquire().await.expect("the semaphore is never closed")
-    }
-
-    /// A store whose guest is limited before any of its code can run: start functions run at instantiation.
+    /// A room whose guest is limited before any of its code can run: start functions run at instantiation.
     #[expect(clippy::disallowed_methods, reason = "this is the place that the rule points to")]
-    fn open_store(&self, guest: Guest, meter: Arc<Meter>) -> Store<Guest> {
+    pub(crate) fn open(&self, guest: Guest) -> Room {
         let mut store = Store::new(&self.engine, guest);
         store.limiter(|guest| &mut guest.limiter);
+        // The runtime begins anew with it at each call of a host function.
         store.set_hostcall_fuel(HANDED_BYTES_MAX);
         store.set_epoch_deadline(1);
-        let cpu = self.limits.cpu;
+        let meter = Arc::new(Meter::default());
+        let (cpu, clock) = (self.limits.cpu, Arc::clone(&meter));
         // The epoch ticks by the wall; what counts is the thread time of this call. A guest within its limit lets the
         // others of its thread go first, and that is where the wall's limit can reach it.
         store.epoch_deadline_callback(move |_| {
-            if meter.so_far() >= cpu {
+            if clock.so_far() >= cpu {
                 return Err(Stop::Cpu.into());
             }
             Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
         });
-        store
+        Room { store, meter }
+    }
+
+    /// Does the work, in the room that the meter is of, within the limits. Where that fails, the guest was stopped in the
+    /// middle of something, and must not be called again.
+    pub(crate) async fn call<R>(
+        &self,
+        place: &Place<'_>,
+        meter: &Meter,
+        work: impl Future<Output = Result<R, Broken>>,
+    ) -> Result<R, CallError> {
+        match tokio::time::timeout_at(place.until, meter.count(work)).await {
+            Ok(done) => done.map_err(|broken| fault::read(&broken.err, broken.stage, &self.limits)),
+            Err(_) => Err(fault::over_wall(&self.limits)),
+        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! Whether an upload is a plugin, and if not, every reason why; nothing of it is run or compiled.
 
+mod manifest;
+
 use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::Value;
-use trapjaw_engine::event::{JSON_DEPTH_MAX, is_deeper};
 use trapjaw_engine::ports::World;
 use wasmparser::{Encoding, Parser, Payload, Validator, WasmFeatures};
 
@@ -21,9 +22,8 @@ const PARTS_MAX: usize = 256;
 const PARTS_DEPTH_MAX: usize = 8;
 /// The most imports and exports that it may have.
 const NAMES_MAX: usize = 1_000;
-/// The custom section that holds the manifest, JSON, and the most bytes of it.
+/// The custom section that holds the manifest.
 pub(crate) const MANIFEST_SECTION: &str = "trapjaw:manifest";
-const MANIFEST_BYTES_MAX: usize = 256 << 10;
 
 /// The package of the contract, and its version. Versions with the same minor number fit one another.
 const PACKAGE: &str = "trapjaw:plugin";
@@ -76,6 +76,8 @@ pub struct About {
     pub n_functions: u64,
     /// What its author says of it.
     pub manifest: Option<Value>,
+    /// How many calls of a condition may be made in one instance, where its author asks for more than one.
+    pub warm_uses: Option<u32>,
 }
 
 impl About {
@@ -108,6 +110,7 @@ pub(crate) fn check(bytes: &[u8], features: WasmFeatures) -> Result<About, Vec<R
     }
     let world = outline.world();
     outline.check_imports(world);
+    let warm_uses = outline.warm_uses(world);
     if outline.reasons.is_empty()
         && let Err(err) = Validator::new_with_features(features).validate_all(bytes)
     {
@@ -120,6 +123,7 @@ pub(crate) fn check(bytes: &[u8], features: WasmFeatures) -> Result<About, Vec<R
             exports: outline.exports.into_iter().collect(),
             n_functions: outline.n_functions,
             manifest: outline.manifest,
+            warm_uses,
         }),
         Some(_) | None => Err(outline.reasons.into_iter().map(Reason).collect()),
     }
@@ -211,19 +215,24 @@ impl Outline {
     }
 
     fn read_manifest(&mut self, data: &[u8]) {
-        let mut refuse = |why: String| self.reasons.push(format!("manifest (section `{MANIFEST_SECTION}`) {why}"));
-        if data.len() > MANIFEST_BYTES_MAX {
-            refuse(format!("too large: {} bytes, and {} is the most", data.len(), text::bytes(MANIFEST_BYTES_MAX)));
-        } else if is_deeper(data, JSON_DEPTH_MAX) {
-            refuse(format!("nested deeper than {JSON_DEPTH_MAX}"));
-        } else if self.manifest.is_some() {
-            refuse("there twice".into());
-        } else {
-            match serde_json::from_slice(data) {
-                Ok(manifest) => self.manifest = Some(manifest),
-                Err(err) => refuse(format!("is not JSON: {err}")),
-            }
+        match manifest::read(data) {
+            Ok(_) if self.manifest.is_some() => self.refuse_manifest("there twice"),
+            Ok(manifest) => self.manifest = Some(manifest),
+            Err(why) => self.refuse_manifest(&why),
         }
+    }
+
+    fn refuse_manifest(&mut self, why: &str) {
+        self.reasons.push(format!("manifest (section `{MANIFEST_SECTION}`) {why}"));
+    }
+
+    /// How often the manifest asks for an instance to be called; a reason where it asks for what cannot be.
+    fn warm_uses(&mut self, world: Option<World>) -> Option<u32> {
+        let asked = manifest::warm_uses(self.manifest.as_ref()?, world);
+        asked.unwrap_or_else(|reason| {
+            self.reasons.push(reason);
+            None
+        })
     }
 
     /// The world that the exports say; a reason when they say none, or both.

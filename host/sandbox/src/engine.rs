@@ -6,6 +6,7 @@ use std::time::Duration;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
 use crate::settings::Settings;
+use crate::warm;
 
 /// How often running guests are looked at: the longest that one of them keeps its thread from others, and well within
 /// the time that judging may take an event. A shorter tick would wake an idle host for nothing.
@@ -31,12 +32,14 @@ pub(crate) fn calling(settings: &Settings) -> wasmtime::Result<Engine> {
     let n_calls = settings.n_conditions_max + settings.n_actions_max;
     let memory_bytes_max = settings.condition.memory_bytes_max.max(settings.action.memory_bytes_max);
     let mut pool = PoolingAllocationConfig::new();
-    // The totals are what so many of the largest components need, so a call that has its place finds room.
-    pool.total_component_instances(n_calls)
-        .total_core_instances(n_calls * CORE_INSTANCES_MAX)
-        .total_memories(n_calls * MEMORIES_MAX)
-        .total_tables(n_calls * TABLES_MAX)
-        .total_stacks(n_calls)
+    // The totals are what so many of the largest components need, so a call that has its place finds room, beside the
+    // instances that wait for another.
+    let n_rooms = n_calls + warm::IDLE_MAX as u32;
+    pool.total_component_instances(n_rooms)
+        .total_core_instances(n_rooms * CORE_INSTANCES_MAX)
+        .total_memories(n_rooms * MEMORIES_MAX)
+        .total_tables(n_rooms * TABLES_MAX)
+        .total_stacks(n_rooms)
         .max_core_instances_per_component(CORE_INSTANCES_MAX)
         .max_memories_per_component(MEMORIES_MAX)
         .max_tables_per_component(TABLES_MAX)

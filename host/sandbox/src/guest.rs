@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use trapjaw_engine::ports::{CallLog, Hands, LogLevel, LogLine, Past};
+use async_trait::async_trait;
+use trapjaw_engine::ports::{Activity, CallLog, Failure, Hands, LogLevel, LogLine, Past};
 
 use crate::limiter::Limiter;
 use crate::settings::{LOG_BYTES_MAX, LOG_LINES_MAX, Limits};
 use crate::text;
 use crate::wasi::{Wasi, WasiOf};
 
-/// The data of one store: of one call, that is.
+/// The data of one store. All of it is of one call but for what the guest itself keeps from call to call: its handles
+/// in WASI's table, and the sum of its memories.
 pub(crate) struct Guest {
     pub(crate) wasi: Wasi,
     pub(crate) limiter: Limiter,
@@ -22,9 +24,23 @@ impl Guest {
         Self { wasi: Wasi::new(wasi), limiter: Limiter::new(limits.memory_bytes_max), log: Log::default(), doors }
     }
 
-    /// What is kept of the guest.
-    pub(crate) fn into_log(self) -> CallLog {
-        CallLog { lines: self.log.lines, n_dropped: self.log.n_dropped, stderr: self.wasi.stderr() }
+    /// What is kept of a call.
+    pub(crate) fn take_log(&mut self) -> CallLog {
+        let Log { lines, n_dropped, bytes: _ } = std::mem::take(&mut self.log);
+        CallLog { lines, n_dropped, stderr: self.wasi.stderr() }
+    }
+
+    /// Lets go of all that the call was given, so that a guest that waits for another keeps no event and no store alive.
+    pub(crate) fn rest(&mut self) {
+        self.wasi.rest();
+        self.doors = Doors::shut();
+    }
+
+    /// Begins another call of the guest.
+    pub(crate) fn renew(&mut self, wasi: WasiOf, doors: Doors) {
+        self.wasi.renew(wasi);
+        self.log = Log::default();
+        self.doors = doors;
     }
 }
 
@@ -43,6 +59,11 @@ pub(crate) struct Doors {
 }
 
 impl Doors {
+    /// Those of a guest that nobody calls.
+    fn shut() -> Self {
+        Self::of_condition(Arc::default(), Arc::default(), Arc::new(Nowhere))
+    }
+
     pub(crate) fn of_condition(trigger: Arc<str>, subject: Arc<str>, past: Arc<dyn Past>) -> Self {
         let hands = None;
         Self {
@@ -62,6 +83,16 @@ impl Doors {
         let past: Arc<dyn Past> = Arc::<dyn Hands>::clone(&hands);
         let doors = Self::of_condition(trigger, subject, past);
         Self { hands: Some(hands), n_sends_max: limits.n_sends_max, ..doors }
+    }
+}
+
+/// Where shut doors lead.
+struct Nowhere;
+
+#[async_trait]
+impl Past for Nowhere {
+    async fn activity(&self, _: &str, _: &str) -> Result<Activity, Failure> {
+        Err(Failure::permanent("the guest is not being called"))
     }
 }
 

@@ -23,6 +23,11 @@ impl Limiter {
         let sum = |held_max| Sum { held: 0, held_max, granted: 0 };
         Self { memory: sum(memory_bytes_max), tables: sum(TABLE_ELEMENTS_MAX) }
     }
+
+    /// All linear memories together.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory.held
+    }
 }
 
 impl Sum {

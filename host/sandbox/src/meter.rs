@@ -28,6 +28,12 @@ impl Meter {
         Duration::from_nanos(earlier_ns + running_ns)
     }
 
+    /// Begins at zero, for another call. Not during a poll.
+    pub(crate) fn reset(&self) {
+        self.earlier_ns.store(0, Ordering::Relaxed);
+        self.began_ns.store(0, Ordering::Relaxed);
+    }
+
     /// Runs the future to its end and counts its polls.
     pub(crate) async fn count<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);

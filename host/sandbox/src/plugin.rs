@@ -10,14 +10,15 @@ use trapjaw_engine::ports::{
     CallError, Failure, Hands, JudgeCall, Outcome, Past, PerformCall, Plugin, Report, Verdict, World,
 };
 use trapjaw_engine::time::Time;
+use wasmtime::Store;
 
 use crate::bindings::action::ActionPluginPre;
 use crate::bindings::action::exports::trapjaw::plugin::action;
-use crate::bindings::condition::ConditionPluginPre;
 use crate::bindings::types;
 use crate::call::{Broken, not_made};
 use crate::guest::{Doors, Guest};
 use crate::imports::from_guest;
+use crate::judge::Condition;
 use crate::sandbox::Sandbox;
 use crate::settings::{OUTPUT_BYTES_MAX, REASON_BYTES_MAX};
 use crate::text;
@@ -26,25 +27,30 @@ use crate::wasi::WasiOf;
 /// A component, ready to be called. Its code is freed when the last call of it is over.
 pub(crate) struct Linked {
     sandbox: Arc<Sandbox>,
-    pre: Pre,
+    code: Code,
     reads_past: bool,
 }
 
 /// A component with its imports resolved.
-pub(crate) enum Pre {
-    Condition(Arc<ConditionPluginPre<Guest>>),
-    Action(Arc<ActionPluginPre<Guest>>),
+pub(crate) enum Code {
+    Condition(Box<Condition>),
+    Action(Box<ActionPluginPre<Guest>>),
 }
 
 impl Linked {
-    pub(crate) fn new(sandbox: Arc<Sandbox>, pre: Pre, reads_past: bool) -> Self {
+    pub(crate) fn new(sandbox: Arc<Sandbox>, code: Code, reads_past: bool) -> Self {
         sandbox.n_linked.fetch_add(1, Ordering::Relaxed);
-        Self { sandbox, pre, reads_past }
+        Self { sandbox, code, reads_past }
     }
 }
 
 impl Drop for Linked {
     fn drop(&mut self) {
+        if let Code::Condition(condition) = &self.code
+            && let Some(version) = &condition.version
+        {
+            self.sandbox.warm_pool.forget(version);
+        }
         self.sandbox.n_linked.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -52,9 +58,9 @@ impl Drop for Linked {
 #[async_trait]
 impl Plugin for Linked {
     fn world(&self) -> World {
-        match self.pre {
-            Pre::Condition(_) => World::Condition,
-            Pre::Action(_) => World::Action,
+        match self.code {
+            Code::Condition(_) => World::Condition,
+            Code::Action(_) => World::Action,
         }
     }
 
@@ -63,86 +69,63 @@ impl Plugin for Linked {
     }
 
     async fn judge(&self, call: JudgeCall, past: Arc<dyn Past>) -> Report<Verdict> {
-        let Pre::Condition(pre) = &self.pre else {
-            return not_made("the plugin is an action, not a condition");
-        };
-        let (lane, pre) = (&self.sandbox.conditions, Arc::clone(pre));
-        let doors = Doors::of_condition(Arc::clone(&call.trigger), Arc::clone(&call.subject), past);
-        let guest = Guest::new(WasiOf::Condition(call.clone()), lane.limits(), doors);
-        let report = lane.call(guest, move |store| {
-            Box::pin(async move {
-                let instance = pre.instantiate_async(&mut *store).await.map_err(Broken::instantiate)?;
-                let extensions = extensions(&call.event);
-                let event = event(&call.event, &extensions);
-                let context = types::Context {
-                    run_id: "",
-                    trigger: &call.trigger,
-                    action: "",
-                    subject: &call.subject,
-                    attempt: 1,
-                    now_us: call.now.as_micros(),
-                    facts: &call.facts,
-                    extensions: &[],
-                };
-                let condition = instance.trapjaw_plugin_condition();
-                condition.call_evaluate(store, event, &call.config, context).await.map_err(Broken::call)
-            })
-        });
-        then(report.await, |answer| {
-            let verdict = answer.map_err(|failure| CallError::Failed(from_guest(failure)))?;
-            let reason = verdict.reason.map(|reason| within("reason", reason, REASON_BYTES_MAX)).transpose()?;
-            Ok(Verdict { matched: verdict.matched, reason })
-        })
+        match &self.code {
+            Code::Condition(condition) => condition.judge(&self.sandbox, &call, past).await,
+            Code::Action(_) => not_made("the plugin is an action, not a condition"),
+        }
     }
 
     async fn perform(&self, call: PerformCall, hands: Arc<dyn Hands>) -> Report<Outcome> {
-        let Pre::Action(pre) = &self.pre else {
+        let Code::Action(pre) = &self.code else {
             return not_made("the plugin is a condition, not an action");
         };
-        let (lane, pre) = (&self.sandbox.actions, Arc::clone(pre));
+        let lane = &self.sandbox.actions;
         let doors = Doors::of_action(Arc::clone(&call.trigger), Arc::clone(&call.subject), hands, lane.limits());
-        let guest = Guest::new(WasiOf::Action(call.now), lane.limits(), doors);
-        let report = lane.call(guest, move |store| {
-            Box::pin(async move {
-                let instance = pre.instantiate_async(&mut *store).await.map_err(Broken::instantiate)?;
-                let extensions = extensions(&call.event);
-                let event = event(&call.event, &extensions);
-                let trace: Vec<_> = call.traceparent.iter().map(|value| ("traceparent", value.as_str())).collect();
-                let context = types::Context {
-                    run_id: &call.run,
-                    trigger: &call.trigger,
-                    action: &call.action,
-                    subject: &call.subject,
-                    attempt: call.attempt,
-                    now_us: call.now.as_micros(),
-                    facts: &call.facts,
-                    extensions: &trace,
-                };
-                let action = instance.trapjaw_plugin_action();
-                action.call_perform(store, event, &call.config, context).await.map_err(Broken::call)
-            })
-        });
-        then(report.await, |answer| match answer.map_err(|failure| CallError::Failed(from_guest(failure)))? {
-            action::Outcome::Done(output) => done(output),
-            action::Outcome::Skipped(reason) => Ok(Outcome::Skipped(within("reason", reason, REASON_BYTES_MAX)?)),
-            action::Outcome::ResumeAt(us) => match i64::try_from(us) {
-                Ok(us) => Ok(Outcome::ResumeAt(Time(us))),
-                Err(_) => Err(rejected(format!("the time to resume at, {us} µs, is beyond the end of time"))),
-            },
-        })
+        let place = lane.take_place().await;
+        let mut room = lane.open(Guest::new(WasiOf::Action(call.now), lane.limits(), doors));
+        let answer = lane.call(&place, &room.meter, act(pre, &call, &mut room.store)).await;
+        Report { answer: answer.and_then(read), log: room.store.data_mut().take_log(), cpu: room.meter.so_far() }
     }
 }
 
-/// The report with its answer read further.
-fn then<A, B>(report: Report<A>, read: impl FnOnce(A) -> Result<B, CallError>) -> Report<B> {
-    Report { answer: report.answer.and_then(read), log: report.log, cpu: report.cpu }
+async fn act(
+    pre: &ActionPluginPre<Guest>,
+    call: &PerformCall,
+    store: &mut Store<Guest>,
+) -> Result<Result<action::Outcome, types::Failure>, Broken> {
+    let instance = pre.instantiate_async(&mut *store).await.map_err(Broken::instantiate)?;
+    let extensions = extensions(&call.event);
+    let trace: Vec<_> = call.traceparent.iter().map(|value| ("traceparent", value.as_str())).collect();
+    let context = types::Context {
+        run_id: &call.run,
+        trigger: &call.trigger,
+        action: &call.action,
+        subject: &call.subject,
+        attempt: call.attempt,
+        now_us: call.now.as_micros(),
+        facts: &call.facts,
+        extensions: &trace,
+    };
+    let action = instance.trapjaw_plugin_action();
+    action.call_perform(store, event(&call.event, &extensions), &call.config, context).await.map_err(Broken::call)
 }
 
-fn extensions(event: &Event) -> Vec<(&str, &str)> {
+fn read(answer: Result<action::Outcome, types::Failure>) -> Result<Outcome, CallError> {
+    match answer.map_err(|failure| CallError::Failed(from_guest(failure)))? {
+        action::Outcome::Done(output) => done(output),
+        action::Outcome::Skipped(reason) => Ok(Outcome::Skipped(within("reason", reason, REASON_BYTES_MAX)?)),
+        action::Outcome::ResumeAt(us) => match i64::try_from(us) {
+            Ok(us) => Ok(Outcome::ResumeAt(Time(us))),
+            Err(_) => Err(rejected(format!("the time to resume at, {us} µs, is beyond the end of time"))),
+        },
+    }
+}
+
+pub(crate) fn extensions(event: &Event) -> Vec<(&str, &str)> {
     event.extensions.iter().map(|(name, value)| (&**name, &**value)).collect()
 }
 
-fn event<'a>(event: &'a Event, extensions: &'a [(&'a str, &'a str)]) -> types::Event<'a> {
+pub(crate) fn event<'a>(event: &'a Event, extensions: &'a [(&'a str, &'a str)]) -> types::Event<'a> {
     types::Event {
         id: &event.id,
         source: &event.source,
@@ -170,7 +153,7 @@ fn done(output: String) -> Result<Outcome, CallError> {
     }
 }
 
-fn within(what: &str, value: String, bytes_max: usize) -> Result<String, CallError> {
+pub(crate) fn within(what: &str, value: String, bytes_max: usize) -> Result<String, CallError> {
     if value.len() <= bytes_max {
         return Ok(value);
     }

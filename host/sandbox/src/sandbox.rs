@@ -17,10 +17,13 @@ use crate::call::Lane;
 use crate::check::{self, About, Reason};
 use crate::compile::Compile;
 use crate::engine;
+use crate::gauges::{Gauges, LaneGauges};
 use crate::guest::Guest;
 use crate::imports;
-use crate::plugin::{Linked, Pre};
-use crate::settings::Settings;
+use crate::judge::{Condition, Witness};
+use crate::plugin::{Code, Linked};
+use crate::settings::{Settings, Warm};
+use crate::warm::{USES_MAX, WarmPool};
 
 /// Where plugins are made and called. A process has one: it reserves address space for every call it may make.
 pub struct Sandbox {
@@ -30,6 +33,8 @@ pub struct Sandbox {
     for_actions: Linker<Guest>,
     pub(crate) conditions: Lane,
     pub(crate) actions: Lane,
+    pub(crate) warm_pool: WarmPool<Witness>,
+    warm: Warm,
     cache: Cache,
     compile: Compile,
     pub(crate) n_linked: AtomicUsize,
@@ -63,36 +68,6 @@ pub enum LoadError {
     Unavailable(String),
 }
 
-/// What the sandbox holds at the moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gauges {
-    /// Calls of conditions.
-    pub conditions: LaneGauges,
-    /// Calls of actions.
-    pub actions: LaneGauges,
-    /// Components that can be called, or are being called for the last time.
-    pub n_plugins: usize,
-    /// Instances in the pool.
-    pub n_instances: u64,
-    /// Linear memories in use.
-    pub n_memories: usize,
-    /// Stacks in use.
-    pub n_stacks: usize,
-    /// Linear memories that are free, and warm for the component that had them last.
-    pub n_warm_memories: u32,
-    /// Bytes that the free memories still hold.
-    pub warm_bytes: usize,
-}
-
-/// The calls of one world.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LaneGauges {
-    /// Calls that are being made.
-    pub n_running: usize,
-    /// Calls that wait for a place.
-    pub n_waiting: usize,
-}
-
 impl Sandbox {
     /// Opens a sandbox: starts the runtime, reserves its pool, opens the folder of compiled code.
     pub fn new(settings: Settings) -> Result<Arc<Self>, OpenError> {
@@ -107,6 +82,8 @@ impl Sandbox {
             for_actions: imports::for_actions(&engine).map_err(runtime)?,
             conditions: Lane::new(engine.clone(), settings.condition, settings.n_conditions_max),
             actions: Lane::new(engine.clone(), settings.action, settings.n_actions_max),
+            warm_pool: WarmPool::new(),
+            warm: settings.warm,
             cache,
             compile: Compile::new(settings.compiler, compiler),
             n_linked: AtomicUsize::new(0),
@@ -133,7 +110,24 @@ impl Sandbox {
                 self.keep(digest.to_owned(), code, about.world).await?
             }
         };
-        Ok(Arc::new(Linked::new(Arc::clone(self), pre, about.reads_past())))
+        let reads_past = about.reads_past();
+        let code = match pre {
+            Pre::Action(pre) => Code::Action(pre),
+            Pre::Condition(pre) => {
+                let version = self.warm_uses(&about).map(|uses| self.warm_pool.enter(uses));
+                Code::Condition(Box::new(Condition { pre, digest: digest.to_owned(), reads_past, version }))
+            }
+        };
+        Ok(Arc::new(Linked::new(Arc::clone(self), code, reads_past)))
+    }
+
+    /// How many calls an instance of that condition may be made for; none where each call gets a fresh one.
+    fn warm_uses(&self, about: &About) -> Option<u32> {
+        match self.warm {
+            Warm::Asked => about.warm_uses,
+            Warm::Never => None,
+            Warm::Always => Some(USES_MAX),
+        }
     }
 
     /// What the sandbox holds at the moment.
@@ -152,6 +146,7 @@ impl Sandbox {
             n_stacks: pool.stacks(),
             n_warm_memories: pool.unused_warm_memories(),
             warm_bytes: pool.unused_memory_bytes_resident(),
+            warm: self.warm_pool.gauges(),
         }
     }
 
@@ -212,11 +207,11 @@ impl Sandbox {
         match world {
             World::Condition => {
                 let pre = self.for_conditions.instantiate_pre(component).map_err(does_not_fit)?;
-                ConditionPluginPre::new(pre).map(|pre| Pre::Condition(Arc::new(pre))).map_err(does_not_fit)
+                ConditionPluginPre::new(pre).map(Pre::Condition).map_err(does_not_fit)
             }
             World::Action => {
                 let pre = self.for_actions.instantiate_pre(component).map_err(does_not_fit)?;
-                ActionPluginPre::new(pre).map(|pre| Pre::Action(Arc::new(pre))).map_err(does_not_fit)
+                ActionPluginPre::new(pre).map(|pre| Pre::Action(Box::new(pre))).map_err(does_not_fit)
             }
         }
     }
@@ -227,6 +222,12 @@ impl Sandbox {
             World::Action => self.actions.limits(),
         }
     }
+}
+
+/// A component with its imports resolved.
+enum Pre {
+    Condition(ConditionPluginPre<Guest>),
+    Action(Box<ActionPluginPre<Guest>>),
 }
 
 /// Makes compiled code executable.

@@ -15,6 +15,8 @@ pub struct Settings {
     /// How many calls of actions are made at a time; more wait. They have places of their own, because an action may
     /// wait for a slow remote for a minute, and a condition must not wait for that.
     pub n_actions_max: u32,
+    /// Which conditions are called again in the same instance.
+    pub warm: Warm,
     /// The limits of a condition's call.
     pub condition: Limits,
     /// The limits of an action's call.
@@ -29,6 +31,7 @@ impl Settings {
             compiler,
             n_conditions_max: 64,
             n_actions_max: 192,
+            warm: Warm::Asked,
             condition: Limits::CONDITION,
             action: Limits::ACTION,
         }
@@ -44,6 +47,17 @@ pub enum Compiler {
     Child(PathBuf),
     /// This process. For tests, whose components are their own.
     Here,
+}
+
+/// Which conditions are called again in the same instance. An action never is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Warm {
+    /// Those whose manifest asks for it.
+    Asked,
+    /// None: every call gets a fresh instance.
+    Never,
+    /// All, as often as a manifest may ask for at the most. For measuring, and for tests.
+    Always,
 }
 
 /// What one call may take.

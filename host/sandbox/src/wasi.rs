@@ -35,38 +35,58 @@ pub(crate) enum WasiOf {
     Action(Time),
 }
 
-/// The WASI of one guest. It is made when the guest first uses it; most small guests never do.
+/// The WASI of one guest.
+///
+/// What a guest can hold a handle of outlives a call with the guest: the table, and the clock and standard error that
+/// entries of it share. All the rest is of one call, and made when the guest first uses it; most small guests never do.
 pub(crate) struct Wasi {
-    of: WasiOf,
-    began: Instant,
     table: ResourceTable,
     monotonic: Arc<AtomicU64>,
-    made: Option<(WasiCtx, Stderr)>,
+    stderr: Stderr,
+    call: Option<WasiOf>,
+    began: Instant,
+    made: Option<WasiCtx>,
 }
 
 impl Wasi {
     pub(crate) fn new(of: WasiOf) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
-        Self { of, began: Instant::now(), table, monotonic: Arc::default(), made: None }
+        let (monotonic, stderr) = (Arc::default(), Stderr::default());
+        Self { table, monotonic, stderr, call: Some(of), began: Instant::now(), made: None }
+    }
+
+    /// Lets go of all that the call was given.
+    pub(crate) fn rest(&mut self) {
+        (self.call, self.made) = (None, None);
+        self.stderr.clear();
+    }
+
+    /// Begins another call of the guest: its clocks and its randomness are those of a new guest.
+    pub(crate) fn renew(&mut self, of: WasiOf) {
+        self.rest();
+        (self.call, self.began) = (Some(of), Instant::now());
+        self.monotonic.store(0, Ordering::Relaxed);
     }
 
     /// What the guest wrote to standard error, shortened and escaped.
     pub(crate) fn stderr(&self) -> String {
-        self.made.as_ref().map(|(_, stderr)| stderr.text()).unwrap_or_default()
+        self.stderr.text()
     }
 }
 
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let Wasi { of, began, table, monotonic, made } = &mut self.wasi;
-        let (ctx, _) = made.get_or_insert_with(|| make(of, *began, monotonic));
+        let Wasi { table, monotonic, stderr, call, began, made } = &mut self.wasi;
+        let ctx = made.get_or_insert_with(|| {
+            let of = call.as_ref().expect("a guest runs only while it is called");
+            make(of, *began, monotonic, stderr)
+        });
         WasiCtxView { ctx, table }
     }
 }
 
-fn make(of: &WasiOf, began: Instant, monotonic: &Arc<AtomicU64>) -> (WasiCtx, Stderr) {
-    let stderr = Stderr::default();
+fn make(of: &WasiOf, began: Instant, monotonic: &Arc<AtomicU64>, stderr: &Stderr) -> WasiCtx {
     let mut builder = WasiCtx::builder();
     builder.stderr(stderr.clone()).allow_tcp(false).allow_udp(false).max_random_size(RANDOM_BYTES_MAX);
     match of {
@@ -83,7 +103,7 @@ fn make(of: &WasiOf, began: Instant, monotonic: &Arc<AtomicU64>) -> (WasiCtx, St
             builder.wall_clock(WallClock { from: *now, began: Some(began) });
         }
     }
-    (builder.build(), stderr)
+    builder.build()
 }
 
 /// A wall clock that stands at a time, or moves on from there.

@@ -13,6 +13,7 @@ use tokio::sync::OnceCell;
 use trapjaw_engine::event::Event;
 use trapjaw_engine::ports::{CallError, FailureKind, Outcome, Plugin, Report, Verdict};
 use trapjaw_engine::time::Time;
+use trapjaw_sandbox::Warm;
 
 /// The component of this name, from the folder beside that of this program's profile.
 fn built(name: &str) -> Vec<u8> {
@@ -151,6 +152,36 @@ async fn a_condition_is_repeatable() {
 }
 
 #[tokio::test]
+async fn what_remembers_is_found_out() {
+    let bench = Bench::with(|settings| settings.warm = Warm::Always);
+    let check = async |config: &str, expected: Option<&str>| {
+        let plugin = bench.load(&built("hostile-condition")).await;
+        let first = judge(&plugin, config).await;
+        for _ in 0..4 {
+            assert_eq!(reason(&judge(&plugin, config).await), expected.unwrap_or(reason(&first)));
+        }
+        bench.sandbox.gauges().warm.n_switched_off
+    };
+    assert_eq!(check(r#"{"do":"nothing"}"#, None).await, 0);
+    assert_eq!(check(r#"{"do":"remember"}"#, Some(r#"{"calls":1}"#)).await, 1);
+    // Rust's library draws the seed of its hash maps once for all calls.
+    assert_eq!(check(r#"{"do":"clock"}"#, None).await, 2);
+}
+
+#[tokio::test]
+async fn standard_error_is_of_one_call() {
+    let bench = Bench::with(|settings| settings.warm = Warm::Always);
+    let plugin = bench.load(&built("hostile-condition")).await;
+    for _ in 0..4 {
+        let report = judge(&plugin, r#"{"do":"log-flood","amount":2}"#).await;
+        assert_eq!(report.log.stderr, "line 0 on stderr\nline 1 on stderr\n");
+        assert_eq!(report.log.lines.len(), 2);
+    }
+    let warm = bench.sandbox.gauges().warm;
+    assert_eq!((warm.n_warm_calls, warm.n_switched_off), (3, 0));
+}
+
+#[tokio::test]
 async fn an_actions_clock_begins_at_the_call() {
     let (report, _) = actively(r#"{"do":"clock"}"#).await;
     let Ok(Outcome::Done(output)) = &report.answer else { panic!("{report:?}") };
@@ -213,6 +244,7 @@ async fn other_toolchains_fit() {
     for name in ["announce", "announce-js", "big-push", "big-push-c", "big-push-py"] {
         let about = bench.sandbox.check(&built(name)).unwrap_or_else(|reasons| panic!("{name}: {reasons:#?}"));
         assert_eq!(about.world.word().starts_with("action"), name.starts_with("announce"), "{name}");
+        assert_eq!(about.warm_uses, (name == "big-push-py").then_some(1_000), "{name}");
     }
     for name in ["big-push", "big-push-c"] {
         let plugin = bench.load(&built(name)).await;

@@ -1,4 +1,5 @@
 //! Makes C bindings of the contract, and a component of a core module: what a plugin in C needs beside its compiler.
+//! Puts a plugin's manifest into its component, in whatever language it is.
 
 use std::fs;
 use std::path::Path;
@@ -7,11 +8,15 @@ use anyhow::{Context, Result, bail};
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
 };
+use wasm_encoder::{ComponentSection, CustomSection};
 use wit_bindgen_core::Files;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::{Resolve, WorldId};
 
-const USAGE: &str = "usage: trapjaw-pack c WIT WORLD FOLDER | trapjaw-pack component WIT WORLD CORE.wasm OUT.wasm";
+const USAGE: &str = "usage: trapjaw-pack c WIT WORLD FOLDER | trapjaw-pack component WIT WORLD CORE.wasm OUT.wasm | \
+                     trapjaw-pack manifest PLUGIN.yaml IN.wasm OUT.wasm";
+/// Where a host looks for the manifest.
+const MANIFEST_SECTION: &str = "trapjaw:manifest";
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -19,6 +24,7 @@ fn main() -> Result<()> {
     match arguments[..] {
         ["c", wit, world, folder] => write_bindings(Path::new(wit), world, Path::new(folder)),
         ["component", wit, world, core, out] => write_component(Path::new(wit), world, Path::new(core), Path::new(out)),
+        ["manifest", manifest, from, out] => write_manifest(Path::new(manifest), Path::new(from), Path::new(out)),
         _ => bail!(USAGE),
     }
 }
@@ -47,6 +53,17 @@ fn write_component(wit: &Path, world: &str, core: &Path, out: &Path) -> Result<(
         .adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER)?
         .encode()
         .with_context(|| format!("make a component of {}", core.display()))?;
+    fs::write(out, component).with_context(|| format!("write {}", out.display()))
+}
+
+/// Appends the manifest to the component, which has none yet, as JSON in a custom section.
+fn write_manifest(manifest: &Path, from: &Path, out: &Path) -> Result<()> {
+    let text = fs::read_to_string(manifest).with_context(|| format!("read {}", manifest.display()))?;
+    let value: serde_json::Value =
+        yaml_serde::from_str(&text).with_context(|| format!("read {}", manifest.display()))?;
+    let mut component = fs::read(from).with_context(|| format!("read {}", from.display()))?;
+    let data = serde_json::to_vec(&value)?;
+    CustomSection { name: MANIFEST_SECTION.into(), data: data.into() }.append_to_component(&mut component);
     fs::write(out, component).with_context(|| format!("write {}", out.display()))
 }
 

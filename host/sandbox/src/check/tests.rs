@@ -115,7 +115,38 @@ fn the_manifest_is_read() {
     let about = check(&with(r#"{"name":"vip"}"#), features()).unwrap();
     assert_eq!(about.manifest, Some(serde_json::json!({"name": "vip"})));
     refused(&with(&"[".repeat(65)), &["manifest (section `trapjaw:manifest`) nested deeper than 64"]);
-    refused(&with(&" ".repeat(MANIFEST_BYTES_MAX + 1)), &["manifest (section `trapjaw:manifest`) too large"]);
+    refused(&with(&" ".repeat(manifest::BYTES_MAX + 1)), &["manifest (section `trapjaw:manifest`) too large"]);
+}
+
+#[test]
+fn only_a_condition_may_ask_for_a_warm_pool() {
+    let with = |export: &str, text: &str| component(&[export, &format!("(@custom \"trapjaw:manifest\" {text:?})")]);
+    let asked = |text: &str| check(&with(CONDITION, text), features()).unwrap().warm_uses;
+    assert_eq!(asked("{}"), None);
+    assert_eq!(asked(r#"{"warm":{"uses":1}}"#), Some(1));
+    assert_eq!(asked(r#"{"name":"vip","warm":{"uses":10000}}"#), Some(10_000));
+    let malformed = [
+        "null",
+        "true",
+        "7",
+        "[]",
+        "{}",
+        r#"{"uses":0}"#,
+        r#"{"uses":10001}"#,
+        r#"{"uses":-1}"#,
+        r#"{"uses":1.5}"#,
+        r#"{"uses":"9"}"#,
+        r#"{"uses":null}"#,
+        r#"{"uses":18446744073709551616}"#,
+        r#"{"uses":9,"for":"ever"}"#,
+    ];
+    for warm in malformed {
+        refused(
+            &with(CONDITION, &format!("{{\"warm\":{warm}}}")),
+            &["manifest.warm.uses: a whole number from 1 to 10000"],
+        );
+    }
+    refused(&with(ACTION, r#"{"warm":{"uses":9}}"#), &["manifest.warm: an action gets a fresh instance"]);
 }
 
 #[test]

@@ -42,6 +42,11 @@ impl Stderr {
         out
     }
 
+    /// Forgets what was written; handles of the guest stay good.
+    pub(crate) fn clear(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Kept::default();
+    }
+
     fn write(&self, bytes: &[u8]) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let room = STDERR_HALF_BYTES_MAX - kept.head.len();

@@ -67,6 +67,34 @@ pub(crate) fn action(items: &str, body: &str) -> Vec<u8> {
     component("action-plugin", "trapjaw:plugin/action@0.1.0#perform", items, body)
 }
 
+/// A condition as [`condition`] makes it, which may import [`RANDOM`] and [`CLOCK`] besides.
+pub(crate) fn condition_of_chance(items: &str, body: &str) -> Vec<u8> {
+    component(WITH_CHANCE, "trapjaw:plugin/condition@0.1.0#evaluate", items, body)
+}
+
+/// The component, with a manifest that asks for a warm pool.
+pub(crate) fn asking(uses: u32, mut component: Vec<u8>) -> Vec<u8> {
+    let (name, manifest) = ("trapjaw:manifest", format!(r#"{{"warm":{{"uses":{uses}}}}}"#));
+    let sizes = [1 + name.len() + manifest.len(), name.len()].map(|size| u8::try_from(size).unwrap());
+    assert!(sizes[0] < 0x80, "the sizes stand in one byte each");
+    component.extend([0, sizes[0], sizes[1]]);
+    component.extend(name.bytes().chain(manifest.bytes()));
+    component
+}
+
+const WITH_CHANCE: &str = "condition-of-chance";
+/// The contract's world and what of WASI the tests call directly, in place of a language's library.
+const CHANCE: &str = "package test:chance;
+    world condition-of-chance {
+        include trapjaw:plugin/condition-plugin@0.1.0;
+        import wasi:random/random@0.2.0;
+        import wasi:clocks/monotonic-clock@0.2.0;
+    }
+    package wasi:random@0.2.0 { interface random { get-random-u64: func() -> u64; } }
+    package wasi:clocks@0.2.0 { interface monotonic-clock { now: func() -> u64; } }";
+pub(crate) const RANDOM: &str = r#"(import "wasi:random/random@0.2.0" "get-random-u64" (func $random (result i64)))"#;
+pub(crate) const CLOCK: &str = r#"(import "wasi:clocks/monotonic-clock@0.2.0" "now" (func $now (result i64)))"#;
+
 fn component(world: &str, export: &str, items: &str, body: &str) -> Vec<u8> {
     // The arguments are laid down from 64 KiB on; nothing is ever freed.
     let module = format!(
@@ -83,7 +111,11 @@ fn component(world: &str, export: &str, items: &str, body: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
     let wit = PathBuf::from("../../wit");
     let (package, _) = resolve.push_path(&wit).unwrap();
-    let world = resolve.select_world(&[package], Some(world)).unwrap();
+    let world = match world {
+        WITH_CHANCE => resolve.push_str("chance.wit", CHANCE).and_then(|own| resolve.select_world(&[own], None)),
+        _ => resolve.select_world(&[package], Some(world)),
+    };
+    let world = world.unwrap();
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
     ComponentEncoder::default().validate(true).module(&module).unwrap().encode().unwrap()
 }

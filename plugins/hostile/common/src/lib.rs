@@ -4,6 +4,7 @@ use std::collections::hash_map::RandomState;
 use std::fs;
 use std::hash::BuildHasher;
 use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
@@ -45,6 +46,7 @@ pub enum Misdeed {
     Env,
     File,
     Clock,
+    Remember,
 }
 
 /// What is left to the caller.
@@ -85,6 +87,7 @@ pub fn commit(config: &Config) -> Result<Done, Failure> {
         Misdeed::Env => environment(),
         Misdeed::File => files(),
         Misdeed::Clock => clocks(),
+        Misdeed::Remember => remember(),
         Misdeed::InvalidJson
         | Misdeed::ManySends
         | Misdeed::UngrantedLabel
@@ -178,6 +181,12 @@ fn clocks() -> Value {
         // std seeds its hash maps from the host's randomness.
         "random": RandomState::new().hash_one(1_u8).to_string(),
     })
+}
+
+/// Which call of this instance it is.
+fn remember() -> Value {
+    static N_CALLS: AtomicU64 = AtomicU64::new(0);
+    json!({"calls": N_CALLS.fetch_add(1, Ordering::Relaxed) + 1})
 }
 
 fn size(bytes: u64) -> usize {
