@@ -20,6 +20,7 @@ mod runs;
 mod settle;
 mod sizes;
 mod sql;
+mod state;
 mod work;
 mod writer;
 
@@ -38,6 +39,7 @@ pub use open::{OpenError, Settings, open};
 use gauges::Cells;
 use names::Names;
 use readers::Readers;
+use state::Counts;
 use writer::{Call, Job};
 
 /// A store in one SQLite file. Clones share it; the file is let go when it was closed or the last clone is gone.
@@ -51,8 +53,12 @@ struct Shared {
     /// Bytes that may still enter the queue.
     room: Arc<Semaphore>,
     room_max: u32,
+    /// For the engine.
     readers: Readers,
+    /// For people.
+    ledger_readers: Readers,
     names: Arc<Names>,
+    counts: Arc<Counts>,
     cells: Arc<Cells>,
     failed: watch::Receiver<Option<Arc<str>>>,
 }
@@ -63,6 +69,7 @@ impl Sqlite {
         let (tx, rx) = oneshot::channel();
         if self.shared.queue.send(Job::Close(tx)).await.is_ok() {
             self.shared.readers.close().await;
+            self.shared.ledger_readers.close().await;
             // A writer that is gone without an answer has failed, or was closed by another call.
             let _ = rx.await;
         }
@@ -126,8 +133,16 @@ impl Store for Sqlite {
         self.read_work(page).await
     }
 
+    async fn n_open_runs(&self) -> Result<u64, StoreError> {
+        self.read_n_open_runs().await
+    }
+
     async fn sends(&self, task: TaskId) -> Result<Vec<(Box<str>, Receipt)>, StoreError> {
         self.read_sends(task).await
+    }
+
+    async fn is_state_full(&self, plugin: &str, trigger: &str, now: Time) -> Result<bool, StoreError> {
+        self.read_is_state_full(plugin, trigger, now).await
     }
 
     async fn state(&self, plugin: &str, trigger: &str, key: &str, now: Time) -> Result<Option<Vec<u8>>, StoreError> {

@@ -8,9 +8,12 @@ use trapjaw_engine::record::{Command, NewEvent, Reply};
 
 use super::activity::Activities;
 use super::dedup::{Dedup, Numbered};
+use super::gauges::Cells;
 use super::names::Names;
 use super::pending::Pending;
 use super::sql::Statements;
+use super::state::States;
+use super::writer::Memory;
 
 /// How far ahead of what was given the marks are written, so that they are seldom written. A crash skips as many
 /// numbers.
@@ -88,8 +91,10 @@ pub(super) struct Batch<'a> {
     pub(super) conn: &'a mut SqliteConnection,
     pub(super) ids: &'a mut Ids,
     pub(super) dedup: &'a mut Dedup,
+    pub(super) states: &'a mut States,
     pub(super) names: &'a Names,
     pub(super) statements: &'a Statements,
+    pub(super) cells: &'a Cells,
     pub(super) pending: Pending<'a>,
     pub(super) activities: Activities,
     /// The events of the commands that are yet to come, numbered and looked up.
@@ -101,17 +106,19 @@ pub(super) struct Batch<'a> {
 impl<'a> Batch<'a> {
     pub(super) fn new(
         conn: &'a mut SqliteConnection,
-        ids: &'a mut Ids,
-        dedup: &'a mut Dedup,
-        names: &'a Names,
+        memory: &'a mut Memory,
         statements: &'a Statements,
+        cells: &'a Cells,
     ) -> Self {
+        let Memory { ids, dedup, states, names } = memory;
         Self {
             conn,
             ids,
             dedup,
+            states,
             names,
             statements,
+            cells,
             pending: Pending::default(),
             activities: Activities::default(),
             numbered: VecDeque::new(),

@@ -18,7 +18,7 @@ const OBJECT_COLUMNS: &str = "kind, name, version, revision, at, removed, actor,
 #[async_trait]
 impl Catalog for Sqlite {
     async fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        let mut lease = self.shared.readers.lease().await?;
+        let mut lease = self.shared.ledger_readers.lease().await?;
         let snapshot = async {
             // Both reads see the same revision.
             let mut tx = lease.conn().begin().await?;

@@ -2,7 +2,7 @@
 
 use sqlx::{Error, Row};
 use trapjaw_engine::id::{RunId, TaskId};
-use trapjaw_engine::record::{AttemptResult, DeadMove, DeadTo, Progress, Reply, RunState, TaskState};
+use trapjaw_engine::record::{AttemptResult, DeadMove, DeadTo, Moved, Progress, Reply, RunState, TaskState};
 use trapjaw_engine::time::Time;
 
 use super::batch::Batch;
@@ -44,36 +44,37 @@ impl Batch<'_> {
             let find = "DELETE FROM dead WHERE task = ? RETURNING task, run, trigger";
             let Some(row) = sqlx::query(find).bind(task.seq()).fetch_optional(&mut *self.conn).await? else { continue };
             let dead = Dead { task: row.try_get(0)?, run: row.try_get(1)?, trigger: row.try_get(2)? };
-            match moved.to {
+            let begins_again = match moved.to {
                 DeadTo::Redriven => self.redrive(&dead, moved).await?,
                 DeadTo::Dropped => self.drop_dead(&dead, moved).await?,
-            }
-            done.push((TaskId::of(dead.task), RunId::of(dead.run)));
+            };
+            done.push(Moved { task: TaskId::of(dead.task), run: RunId::of(dead.run), begins_again });
         }
         Ok(Reply::Moved(done))
     }
 
-    async fn redrive(&mut self, dead: &Dead, moved: &DeadMove) -> Result<(), Error> {
+    async fn was_over(&mut self, run: i64) -> Result<bool, Error> {
+        let find = "SELECT ended IS NOT NULL FROM run WHERE seq = ?";
+        let was_over = sqlx::query_scalar(find).bind(run).fetch_optional(&mut *self.conn).await?;
+        Ok(was_over.unwrap_or(false))
+    }
+
+    /// Opens the task again. Says whether its run was over.
+    async fn redrive(&mut self, dead: &Dead, moved: &DeadMove) -> Result<bool, Error> {
+        let was_over = self.was_over(dead.run).await?;
         let open = "INSERT OR REPLACE INTO task (seq, run, trigger) VALUES (?, ?, ?)";
         sqlx::query(open).bind(dead.task).bind(dead.run).bind(dead.trigger).execute(&mut *self.conn).await?;
         let again = "DELETE FROM task_end WHERE task = ?";
         sqlx::query(again).bind(dead.task).execute(&mut *self.conn).await?;
         self.note_move(dead.task, AttemptResult::Redriven, Progress::READY.state, moved).await?;
-        self.set_run(dead.run, RunState::Running, moved.now).await
+        self.set_run(dead.run, RunState::Running, moved.now).await?;
+        Ok(was_over)
     }
 
-    /// Cancels the task and those of its run that can only wait for it.
-    async fn drop_dead(&mut self, dead: &Dead, moved: &DeadMove) -> Result<(), Error> {
+    /// Cancels the task. Says whether its run was over and is not, as another task waits for this one.
+    async fn drop_dead(&mut self, dead: &Dead, moved: &DeadMove) -> Result<bool, Error> {
+        let was_over = self.was_over(dead.run).await?;
         self.note_move(dead.task, AttemptResult::Cancelled, TaskState::Cancelled, moved).await?;
-        let waiting = "DELETE FROM task WHERE run = ? AND state = ? AND seq >= (SELECT task_first FROM run WHERE seq = ?) \
-                       AND seq < (SELECT task_first + task_count FROM run WHERE seq = ?) RETURNING seq";
-        let query =
-            sqlx::query(waiting).bind(dead.run).bind(TaskState::WaitingNeeds as u8).bind(dead.run).bind(dead.run);
-        for row in query.fetch_all(&mut *self.conn).await? {
-            let end = "INSERT OR REPLACE INTO task_end (task, state) VALUES (?, ?)";
-            let query = sqlx::query(end).bind(row.try_get::<i64, _>(0)?).bind(TaskState::Cancelled as u8);
-            query.execute(&mut *self.conn).await?;
-        }
         let end = "DELETE FROM task_end WHERE task = ?";
         sqlx::query(end).bind(dead.task).execute(&mut *self.conn).await?;
         let run = load_runs(self.conn, self.names, &[dead.run], Want::TASKS).await?.pop();
@@ -83,7 +84,8 @@ impl Batch<'_> {
         if state == RunState::Cancelled {
             self.release(dead.run).await?;
         }
-        self.set_run(dead.run, state, moved.now).await
+        self.set_run(dead.run, state, moved.now).await?;
+        Ok(was_over && !state.is_over())
     }
 
     /// A move by a person stands among the attempts.

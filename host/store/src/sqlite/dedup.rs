@@ -3,6 +3,9 @@
 //! Keys are hashes, so that each would change a page of its own in a tree of all keys, 8 KiB written for 30 bytes. New
 //! keys are therefore kept in memory and appended to `dedup_log`, and are merged into the tree, `dedup`, in the order
 //! of the tree and many at a time, a few with each commit.
+//!
+//! A key is forgotten when it is old, or when too many are newer. As keys are spread evenly, the tree is swept range by
+//! range: slowly for what is old, and in step with the merge for what is too many.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -12,12 +15,17 @@ use sqlx::{Error, Row};
 use trapjaw_engine::record::NewEvent;
 
 use super::batch::Batch;
+use super::gauges::Cells;
 
 /// What a commit merges, or removes from the log, beside twice the keys that it brings: the merge gets done.
 const MERGE_BESIDE: usize = 64;
 /// How many days a key is kept at least, beside the day on which it came.
 const DAYS_KEPT: i64 = 3;
 const DAY_MICROS: i64 = 86_400_000_000;
+/// The sweep's ranges of keys. Of 50 million keys each has under 800.
+const RANGES: u64 = 1 << 16;
+/// While too many keys are kept, the sweep goes once round the tree as often as this part of the most was merged.
+const ROUNDS_PER_MOST: u64 = 10;
 
 /// An event's number, and the one that it has already, if it has.
 #[derive(Clone, Copy)]
@@ -31,6 +39,19 @@ pub(super) struct Numbered {
 pub(super) struct Known {
     event: i64,
     day: i64,
+}
+
+/// How far the sweep of the tree is.
+#[derive(Default)]
+struct Sweep {
+    /// The range of keys that is visited next.
+    next: u16,
+    /// Keys of events below this are gone from the ranges before `next`, and were from all when this round began.
+    below: i64,
+    /// Keys of events below this are gone from every range.
+    gone_below: i64,
+    /// What the merge owes the sweep: a range for each `keys_max`.
+    owed: u64,
 }
 
 /// The keys that are not in the tree yet, and how far their merge and the tree's sweep are.
@@ -47,14 +68,15 @@ pub(super) struct Dedup {
     log_done: i64,
     /// Log rows of events below this are gone.
     log_first: i64,
-    /// The range of keys that the sweep visits next.
-    swept: u16,
+    /// The most keys, of the newest events.
+    keys_max: u32,
+    sweep: Sweep,
     /// The newest day on which an event was taken, 0 while that is not known.
     day_last: i64,
 }
 
 impl Dedup {
-    pub(super) async fn load(conn: &mut SqliteConnection, merge_from: usize) -> Result<Self, Error> {
+    pub(super) async fn load(conn: &mut SqliteConnection, merge_from: usize, keys_max: u32) -> Result<Self, Error> {
         let mut recent = BTreeMap::new();
         let rows = sqlx::query("SELECT key, event, day FROM dedup_log").fetch_all(&mut *conn).await?;
         for row in rows {
@@ -63,25 +85,77 @@ impl Dedup {
         let log_first = recent.values().map(|known| known.event).min().unwrap_or(0);
         let row = sqlx::query("SELECT EXISTS (SELECT 1 FROM dedup)").fetch_one(conn).await?;
         let is_tree_empty = !row.try_get::<bool, _>(0)?;
-        let (merged, round_end, log_done, swept, day_last) = (None, 0, log_first, 0, 0);
-        Ok(Self { merge_from, recent, is_tree_empty, merged, round_end, log_done, log_first, swept, day_last })
+        Ok(Self {
+            merge_from,
+            recent,
+            is_tree_empty,
+            merged: None,
+            round_end: 0,
+            log_done: log_first,
+            log_first,
+            keys_max: keys_max.max(1),
+            sweep: Sweep::default(),
+            day_last: 0,
+        })
     }
 
-    /// Removes old keys from the tree: one of 65,536 ranges a step; of 50 million keys a step visits under 800. Says
-    /// whether something was removed.
+    /// Sweeps one range. Says whether something was removed.
+    pub(super) async fn tidy(
+        &mut self,
+        conn: &mut SqliteConnection,
+        event_next: i64,
+        cells: &Cells,
+    ) -> Result<bool, Error> {
+        self.sweep(conn, 1, event_next, cells).await
+    }
+
+    /// Removes keys from the tree, in so many of its ranges: those that are old, and those of events that so many came
+    /// after that their keys are too many. Says whether something was removed.
     ///
-    /// While it is not known what day it is, nothing is removed: a clock that stepped must not make us forget.
-    pub(super) async fn sweep(&mut self, conn: &mut SqliteConnection) -> Result<bool, Error> {
+    /// While it is not known what day it is, no key is old: a clock that stepped must not make us forget.
+    async fn sweep(
+        &mut self,
+        conn: &mut SqliteConnection,
+        n_ranges: u64,
+        event_next: i64,
+        cells: &Cells,
+    ) -> Result<bool, Error> {
         if self.day_last == 0 || self.is_tree_empty {
             return Ok(false);
         }
-        let from = self.swept.to_be_bytes();
-        // The end of the last range is longer than any key, and above all of them.
-        let to = self.swept.checked_add(1).map_or_else(|| vec![0xff; 17], |to| to.to_be_bytes().to_vec());
-        self.swept = self.swept.wrapping_add(1);
-        let delete = "DELETE FROM dedup WHERE key >= ? AND key < ? AND day < ?";
-        let query = sqlx::query(delete).bind(&from[..]).bind(to).bind(self.day_last - DAYS_KEPT);
-        Ok(query.execute(conn).await?.rows_affected() > 0)
+        let (from, below) = (self.sweep.next, event_next - i64::from(self.keys_max));
+        let to = u64::from(from) + n_ranges;
+        if from == 0 {
+            self.sweep.below = below;
+        }
+        self.sweep.next = u16::try_from(to).unwrap_or(0);
+        let (first, end) = (from.to_be_bytes(), end_of(to));
+        let old = "DELETE FROM dedup WHERE key >= ? AND key < ? AND day < ?";
+        let query = sqlx::query(old).bind(&first[..]).bind(&end).bind(self.day_last - DAYS_KEPT);
+        let n_old = query.execute(&mut *conn).await?.rows_affected();
+        let mut n_dropped = 0;
+        if below > self.sweep.gone_below {
+            let too_many = "DELETE FROM dedup WHERE key >= ? AND key < ? AND event < ?";
+            let query = sqlx::query(too_many).bind(&first[..]).bind(&end).bind(below);
+            n_dropped = query.execute(&mut *conn).await?.rows_affected();
+            cells.dedup_keys_dropped.add(n_dropped);
+        }
+        if self.sweep.next == 0 {
+            self.sweep.gone_below = self.sweep.below;
+        }
+        Ok(n_old + n_dropped > 0)
+    }
+
+    /// How many ranges are to be swept, now that so many keys were merged.
+    fn ranges_owed(&mut self, n_merged: usize, event_next: i64) -> u64 {
+        let keys_max = u64::from(self.keys_max);
+        if event_next - i64::from(self.keys_max) <= self.sweep.gone_below {
+            return 0;
+        }
+        self.sweep.owed += n_merged as u64 * RANGES * ROUNDS_PER_MOST;
+        let n_ranges = self.sweep.owed / keys_max;
+        self.sweep.owed %= keys_max;
+        n_ranges.min(RANGES)
     }
 
     /// The next keys to merge, in order; they leave memory. A round begins when there are enough.
@@ -112,6 +186,7 @@ impl Batch<'_> {
         let mut numbered = Vec::with_capacity(events.len());
         for new in events {
             let (seq, day) = (self.ids.take_event(), new.received.0.div_euclid(DAY_MICROS));
+            self.states.now = new.received.0;
             self.dedup.day_last = self.dedup.day_last.max(day);
             let first = new.dedup.and_then(|key| {
                 let in_tree = in_tree.get(&key).copied();
@@ -153,6 +228,10 @@ impl Batch<'_> {
                 args.add(known.day)
             });
             insert.await?;
+            let n_ranges = self.dedup.ranges_owed(keys.len(), self.ids.event);
+            if n_ranges > 0 {
+                self.dedup.sweep(self.conn, n_ranges, self.ids.event, self.cells).await?;
+            }
         } else if self.dedup.log_first < self.dedup.log_done {
             let n = i64::try_from(n).expect("a batch fits in memory");
             self.dedup.log_first = (self.dedup.log_first + n).min(self.dedup.log_done);
@@ -161,6 +240,12 @@ impl Batch<'_> {
         }
         Ok(())
     }
+}
+
+/// What stands above every key of the ranges below this one.
+fn end_of(range: u64) -> Vec<u8> {
+    // The end of the last range is longer than any key, and above all of them.
+    u16::try_from(range).map_or_else(|_| vec![0xff; 17], |range| range.to_be_bytes().to_vec())
 }
 
 fn read_key(blob: &[u8]) -> Result<u128, Error> {
@@ -175,17 +260,17 @@ mod tests {
 
     fn dedup(keys: impl Iterator<Item = u128>) -> Dedup {
         let recent = keys.zip(1..).map(|(key, event)| (key, Known { event, day: 1 })).collect();
-        let (merged, round_end, log_done, log_first, swept, day_last) = (None, 0, 0, 0, 0, 0);
         Dedup {
             merge_from: MERGE_FROM,
             recent,
             is_tree_empty: true,
-            merged,
-            round_end,
-            log_done,
-            log_first,
-            swept,
-            day_last,
+            merged: None,
+            round_end: 0,
+            log_done: 0,
+            log_first: 0,
+            keys_max: 50_000_000,
+            sweep: Sweep::default(),
+            day_last: 0,
         }
     }
 

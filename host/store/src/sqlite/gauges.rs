@@ -20,6 +20,8 @@ pub struct Gauges {
     pub wal_bytes: u64,
     /// Checkpoints that were made.
     pub checkpoints: u64,
+    /// Dedup keys that were dropped before their time, because there were too many.
+    pub dedup_keys_dropped: u64,
     /// How many COMMITs took at most this long; the last bound is open.
     pub commit_times: Vec<(Duration, u64)>,
     /// The time of all COMMITs together.
@@ -61,6 +63,7 @@ pub(super) struct Cells {
     pub(super) batch_last: Cell,
     pub(super) wal_bytes: Cell,
     pub(super) checkpoints: Cell,
+    pub(super) dedup_keys_dropped: Cell,
     commit_times: [Cell; COMMIT_BOUNDS_MICROS.len()],
     commit_micros: Cell,
 }
@@ -89,6 +92,7 @@ impl Cells {
             batch_last: self.batch_last.get(),
             wal_bytes: self.wal_bytes.get(),
             checkpoints: self.checkpoints.get(),
+            dedup_keys_dropped: self.dedup_keys_dropped.get(),
             commit_times: bounds.zip(self.commit_times.iter().map(Cell::get)).collect(),
             commit_time: Duration::from_micros(self.commit_micros.get()),
         }

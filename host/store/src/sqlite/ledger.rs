@@ -6,12 +6,14 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sqlx::sqlite::SqliteRow;
+use futures_util::TryStreamExt;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Connection, Error, QueryBuilder, Row, Sqlite as Db};
 use trapjaw_engine::id::{EventId, RunId, TaskId};
 use trapjaw_engine::limits::PAGE_ROWS_MAX;
 use trapjaw_engine::ports::{
-    Activity, DeadFilter, DeadView, EventFilter, EventView, Ledger, Page, RunFilter, RunView, StoreError, SubjectView,
+    Activity, DeadFilter, DeadView, EventFilter, EventView, Ledger, Page, Rows, RunFilter, RunView, StoreError,
+    SubjectView,
 };
 use trapjaw_engine::record::RunState;
 use trapjaw_engine::time::Time;
@@ -21,15 +23,20 @@ use super::readers::unread;
 use super::rows::{EVENT_COLUMNS, number_list, read_bytes, read_event};
 use super::runs::{Want, load_runs};
 
+/// About the most bytes of a page of events or runs, but for a row that is larger: an event may be a mebibyte.
+const PAGE_BYTES_MAX: i64 = 16 << 20;
+/// About how many bytes a task of a listed run takes.
+const TASK_BYTES: i64 = 256;
+
 #[async_trait]
 impl Ledger for Sqlite {
     async fn event(&self, id: EventId) -> Result<Option<EventView>, StoreError> {
         let mut query = select_events();
         query.push(" AND seq = ").push_bind(id.seq());
-        Ok(self.list(query, read_event_view).await?.pop())
+        Ok(self.list(query, |_, row| read_event_view(row)).await?.pop())
     }
 
-    async fn events(&self, filter: EventFilter, page: Page) -> Result<Vec<EventView>, StoreError> {
+    async fn events(&self, filter: EventFilter, page: Page) -> Result<Rows<EventView>, StoreError> {
         let mut query = select_events();
         for (column, text) in [("source", filter.source), ("id", filter.id), ("type", filter.kind)] {
             if let Some(text) = text {
@@ -38,17 +45,21 @@ impl Ledger for Sqlite {
         }
         push_span(&mut query, "received", filter.since, filter.until);
         push_page(&mut query, "seq", page);
-        self.list(query, read_event_view).await
+        let mut lease = self.shared.ledger_readers.lease().await?;
+        read_events(lease.conn(), query, page).await.map_err(unread)
     }
 
     async fn run(&self, id: RunId) -> Result<Option<RunView>, StoreError> {
         Ok(self.load(vec![id.seq()], Want::ALL).await?.pop())
     }
 
-    async fn runs(&self, filter: RunFilter, page: Page) -> Result<Vec<RunView>, StoreError> {
-        let mut query = QueryBuilder::new("SELECT seq FROM run WHERE TRUE");
+    async fn runs(&self, filter: RunFilter, page: Page) -> Result<Rows<RunView>, StoreError> {
+        let mut query = QueryBuilder::new("SELECT seq, coalesce(length(evaluation), 0) + task_count * ");
+        query.push_bind(TASK_BYTES).push(" FROM run WHERE TRUE");
         if let Some(trigger) = filter.trigger {
-            let Some(trigger) = self.shared.names.find(&trigger) else { return Ok(Vec::new()) };
+            let Some(trigger) = self.shared.names.find(&trigger) else {
+                return Ok(Rows { rows: Vec::new(), is_all: true });
+            };
             query.push(" AND trigger = ").push_bind(trigger);
         }
         if let Some(state) = filter.state {
@@ -65,8 +76,16 @@ impl Ledger for Sqlite {
         }
         push_span(&mut query, "created", filter.since, filter.until);
         push_page(&mut query, "seq", page);
-        let ids = self.list(query, |_, row| row.try_get(0)).await?;
-        self.load(ids, Want::TASKS).await
+        let found = self.list(query, |_, row| Ok((row.try_get(0)?, row.try_get::<i64, _>(1)?))).await?;
+        let mut n_bytes = 0;
+        let fit = found.iter().take_while(|(_, weight)| {
+            n_bytes += weight;
+            n_bytes <= PAGE_BYTES_MAX
+        });
+        let n_fit = fit.count().max(1).min(found.len());
+        let is_all = n_fit == found.len() && found.len() < page.rows_max as usize;
+        let ids = found[..n_fit].iter().map(|(id, _)| *id).collect();
+        Ok(Rows { rows: self.load(ids, Want::TASKS).await?, is_all })
     }
 
     async fn dead(&self, filter: DeadFilter, page: Page) -> Result<Vec<DeadView>, StoreError> {
@@ -105,13 +124,13 @@ impl Sqlite {
         mut query: QueryBuilder<Db>,
         read: impl Fn(&Self, &SqliteRow) -> Result<T, Error> + Send,
     ) -> Result<Vec<T>, StoreError> {
-        let mut lease = self.shared.readers.lease().await?;
+        let mut lease = self.shared.ledger_readers.lease().await?;
         let rows = query.build().fetch_all(lease.conn()).await.map_err(unread)?;
         rows.iter().map(|row| read(self, row)).collect::<Result<_, _>>().map_err(unread)
     }
 
     async fn load(&self, ids: Vec<i64>, want: Want) -> Result<Vec<RunView>, StoreError> {
-        let mut lease = self.shared.readers.lease().await?;
+        let mut lease = self.shared.ledger_readers.lease().await?;
         let load = async {
             let mut tx = lease.conn().begin().await?;
             load_runs(&mut tx, &self.shared.names, &ids, want).await
@@ -126,7 +145,26 @@ fn select_events() -> QueryBuilder<Db> {
     ))
 }
 
-fn read_event_view(_: &Sqlite, row: &SqliteRow) -> Result<EventView, Error> {
+async fn read_events(
+    conn: &mut SqliteConnection,
+    mut query: QueryBuilder<Db>,
+    page: Page,
+) -> Result<Rows<EventView>, Error> {
+    let (mut rows, mut n_bytes) = (Vec::new(), 0);
+    let mut found = query.build().fetch(conn);
+    while let Some(row) = found.try_next().await? {
+        let view = read_event_view(&row)?;
+        n_bytes += (view.event.bytes_held() + view.evaluations.len()) as i64;
+        if n_bytes > PAGE_BYTES_MAX && !rows.is_empty() {
+            return Ok(Rows { rows, is_all: false });
+        }
+        rows.push(view);
+    }
+    let is_all = rows.len() < page.rows_max as usize;
+    Ok(Rows { rows, is_all })
+}
+
+fn read_event_view(row: &SqliteRow) -> Result<EventView, Error> {
     let n_runs: u32 = row.try_get(4)?;
     let run_first = RunId::of(row.try_get(3)?);
     Ok(EventView {

@@ -17,7 +17,8 @@ use super::dedup::Dedup;
 use super::gauges::Cells;
 use super::names::Names;
 use super::readers::Readers;
-use super::writer::Writer;
+use super::state::States;
+use super::writer::{Memory, Writer};
 use super::{Shared, Sqlite};
 
 /// Where the store lives, and its bounds.
@@ -36,8 +37,12 @@ pub struct Settings {
     /// From so many dedup keys in memory on they are merged into the tree on the disk. More share its pages better,
     /// but a start has to load them, and each takes about 50 bytes.
     pub dedup_keys_merged: usize,
-    /// How many reads may go on at once.
+    /// The most dedup keys, of those that are newest; older ones go, also before their time.
+    pub dedup_keys_max: u32,
+    /// How many of the engine's reads may go on at once.
     pub readers: u32,
+    /// How many of people's reads may go on at once. They have readers of their own, because each may take seconds.
+    pub ledger_readers: u32,
     /// The longest that one read may take.
     pub read_time_max: Duration,
 }
@@ -52,7 +57,9 @@ impl Settings {
             batch_bytes_max: 8 << 20,
             queue_bytes_max: 64 << 20,
             dedup_keys_merged: 1 << 17,
-            readers: 3,
+            dedup_keys_max: 50_000_000,
+            readers: 2,
+            ledger_readers: 3,
             read_time_max: Duration::from_secs(5),
         }
     }
@@ -99,11 +106,14 @@ const SQLITE_MIN: [u32; 3] = [3, 51, 3];
 /// Marks the file as ours: `trpj` in ASCII.
 const APPLICATION_ID: i64 = 0x7472_706a;
 /// What makes schema `n` out of schema `n - 1`. Forward only; a released one never changes.
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/0001.sql")];
+pub(super) const MIGRATIONS: [&str; 2] =
+    [include_str!("../../migrations/0001.sql"), include_str!("../../migrations/0002.sql")];
 /// The writer's page cache, in KiB: the right edges of all tables, and the upper pages of `dedup`.
 const WRITER_CACHE_KIB: u32 = 64 << 10;
 /// A reader's page cache, in KiB.
 const READER_CACHE_KIB: u32 = 8 << 10;
+/// How many rows a reader for people reads ahead: a page is bounded in bytes, and a row may have a mebibyte.
+const LEDGER_ROWS_AHEAD: usize = 8;
 /// How long the writer waits for readers when it restarts the log.
 const BUSY_TIME_MAX: Duration = Duration::from_secs(1);
 /// How many calls may wait for the writer.
@@ -122,16 +132,23 @@ pub async fn open(settings: Settings) -> Result<Sqlite, OpenError> {
     migrate(&mut conn, &path).await?;
     let names = Arc::new(Names::load(&mut conn).await?);
     let ids = Ids::load(&mut conn).await?;
-    let dedup = Dedup::load(&mut conn, settings.dedup_keys_merged).await?;
-    let readers = Readers::open(&reader_options(&path), settings.readers, settings.read_time_max).await?;
+    let dedup = Dedup::load(&mut conn, settings.dedup_keys_merged, settings.dedup_keys_max).await?;
+    let states = States::default();
+    let counts = Arc::clone(&states.counts);
+    let for_engine = reader_options(&path);
+    let for_people = reader_options(&path).row_buffer_size(LEDGER_ROWS_AHEAD);
+    let readers = Readers::open(&for_engine, settings.readers, settings.read_time_max).await?;
+    let ledger_readers = Readers::open(&for_people, settings.ledger_readers, settings.read_time_max).await?;
     let cells = Arc::new(Cells::default());
     let (failed_tx, failed) = watch::channel(None);
     let (queue, jobs) = mpsc::channel(QUEUE_CALLS_MAX);
     let room_max = settings.queue_bytes_max;
-    let writer = Writer::new(conn, ids, dedup, Arc::clone(&names), Arc::clone(&cells), failed_tx, settings, lock);
+    let memory = Memory { ids, dedup, states, names: Arc::clone(&names) };
+    let writer = Writer::new(conn, memory, Arc::clone(&cells), failed_tx, settings, lock);
     tasks::spawn("store writer", writer.run(jobs));
     let room = Arc::new(Semaphore::new(room_max as usize));
-    Ok(Sqlite { shared: Arc::new(Shared { queue, room, room_max, readers, names, cells, failed }) })
+    let shared = Shared { queue, room, room_max, readers, ledger_readers, names, counts, cells, failed };
+    Ok(Sqlite { shared: Arc::new(shared) })
 }
 
 /// Takes the directory for this process. The kernel lets go of the lock when the process ends, however it ends.

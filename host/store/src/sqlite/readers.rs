@@ -33,6 +33,7 @@ pub(super) struct Lease<'r> {
 }
 
 impl Readers {
+    /// So many connections with these options.
     pub(super) async fn open(options: &SqliteConnectOptions, n: u32, time_max: Duration) -> Result<Self, Error> {
         let began = Instant::now();
         let mut idle = Vec::new();
@@ -53,9 +54,16 @@ impl Readers {
         let free = self.free.acquire().await.map_err(|_| StoreError::Closed("the store is closed"))?;
         let reader = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let reader = reader.ok_or(StoreError::Closed("the store is closed"))?;
-        let deadline = u64::try_from((self.began.elapsed() + self.time_max).as_micros()).unwrap_or(u64::MAX);
-        reader.deadline.store(deadline, Ordering::Relaxed);
-        Ok(Lease { readers: self, reader: Some(reader), _free: free })
+        let mut lease = Lease { readers: self, reader: Some(reader), _free: free };
+        // The read before may have been dropped while its statement runs. It ends at its next look at the clock, and
+        // has to, before there is a new deadline for it to go on under. Whatever was asked before is over when this is
+        // answered.
+        lease.conn().ping().await.map_err(unread)?;
+        if let Some(reader) = &lease.reader {
+            let deadline = u64::try_from((self.began.elapsed() + self.time_max).as_micros()).unwrap_or(u64::MAX);
+            reader.deadline.store(deadline, Ordering::Relaxed);
+        }
+        Ok(lease)
     }
 
     /// Refuses further reads and closes the connections that are idle.
@@ -91,4 +99,35 @@ impl Drop for Lease<'_> {
 /// What a failed read is to the engine.
 pub(super) fn unread(err: Error) -> StoreError {
     StoreError::Read(err.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::TryStreamExt;
+
+    use super::*;
+
+    /// Finds one row at once, and then never another.
+    const ENDLESS: &str = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x FROM n WHERE x = 1";
+    /// Looks at the clock several times, and takes a few milliseconds.
+    const SHORT: &str =
+        "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 10000) SELECT count(*) FROM n";
+
+    #[tokio::test]
+    async fn a_dropped_read_ends_before_the_next_begins() {
+        let readers = Readers::open(&SqliteConnectOptions::new(), 1, Duration::from_secs(2)).await.unwrap();
+        for _ in 0..20 {
+            let mut lease = readers.lease().await.unwrap();
+            let mut rows = sqlx::query(ENDLESS).fetch(lease.conn());
+            assert!(rows.try_next().await.unwrap().is_some(), "the scan runs");
+            drop(rows);
+            drop(lease);
+            let began = Instant::now();
+            let mut lease = readers.lease().await.unwrap();
+            let n: i64 = sqlx::query_scalar(SHORT).fetch_one(lease.conn()).await.unwrap();
+            assert_eq!(n, 10_000);
+            assert!(began.elapsed() < Duration::from_secs(1), "the dropped scan ran on");
+        }
+        readers.close().await;
+    }
 }

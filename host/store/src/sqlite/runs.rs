@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures_util::TryStreamExt;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, Error, Row};
 use trapjaw_engine::id::{EventId, RunId, TaskId};
@@ -46,8 +47,14 @@ impl Want {
 /// have asked ten thousand times to be called again.
 const ATTEMPTS_FIRST: u32 = 100;
 const ATTEMPTS_LAST: u32 = 400;
-/// The most sends of a run that are shown.
+/// About the most bytes of the attempts of a run: what one said may be a mebibyte.
+const ATTEMPTS_BYTES_MAX: i64 = 16 << 20;
+/// The most sends of a run that are shown, and about the most bytes of their answers.
 const SENDS_MAX: u32 = 1_000;
+const SENDS_BYTES_MAX: usize = 16 << 20;
+
+/// What an attempt is read from.
+const ATTEMPT_COLUMNS: &str = "t.task, t.number, t.started, t.ended, t.result, t.state, t.detail";
 
 /// The tasks of the wanted runs, joined to their rows.
 const OF_RUNS: &str = "FROM run JOIN {table} AS t ON t.{task} >= run.task_first AND t.{task} < run.task_first + \
@@ -178,17 +185,30 @@ async fn load_attempts(
     attempts: Attempts,
 ) -> Result<(), Error> {
     let last = "(SELECT max(number) FROM attempt WHERE task = t.task)";
-    let which = match attempts {
+    let rows = match attempts {
         Attempts::No => return Ok(()),
-        Attempts::Work => format!("AND (t.number = 1 OR t.number = {last})"),
-        Attempts::All => format!("AND (t.number <= {ATTEMPTS_FIRST} OR t.number > {last} - {ATTEMPTS_LAST})"),
+        Attempts::Work => {
+            let which = format!("AND (t.number = 1 OR t.number = {last})");
+            let sql =
+                format!("SELECT {ATTEMPT_COLUMNS} {} {which} ORDER BY t.task, t.number", of_runs("attempt", "task"));
+            sqlx::query(AssertSqlSafe(sql)).bind(list).fetch_all(conn).await?
+        }
+        Attempts::All => {
+            let which = format!("AND (t.number <= {ATTEMPTS_FIRST} OR t.number > {last} - {ATTEMPTS_LAST})");
+            // The length of a blob stands before it, so the details themselves are not read.
+            let find = format!(
+                "SELECT t.task, t.number, coalesce(length(t.detail), 0) {} {which} ORDER BY t.task, t.number",
+                of_runs("attempt", "task")
+            );
+            let found = sqlx::query_as(AssertSqlSafe(find)).bind(list).fetch_all(&mut *conn).await?;
+            let wanted = serde_json::to_string(&within(found, ATTEMPTS_BYTES_MAX)).expect("numbers are JSON");
+            let sql = format!(
+                "SELECT {ATTEMPT_COLUMNS} FROM json_each(?) AS wanted CROSS JOIN attempt AS t \
+                 ON t.task = wanted.value ->> 0 AND t.number = wanted.value ->> 1 ORDER BY wanted.key"
+            );
+            sqlx::query(AssertSqlSafe(sql)).bind(wanted).fetch_all(conn).await?
+        }
     };
-    let sql = format!(
-        "SELECT t.task, t.number, t.started, t.ended, t.result, t.state, t.detail {} {which} \
-         ORDER BY t.task, t.number",
-        of_runs("attempt", "task")
-    );
-    let rows = sqlx::query(AssertSqlSafe(sql)).bind(list).fetch_all(conn).await?;
     for row in &rows {
         if let Some(task) = tasks.get_mut(&row.try_get(0)?) {
             task.attempts.push(AttemptView {
@@ -204,6 +224,26 @@ async fn load_attempts(
     Ok(())
 }
 
+/// Which attempts (task, number, bytes), in order of task and number, fit into so many bytes: the first and the last of
+/// each task in any case, then the newest.
+fn within(found: Vec<(i64, u32, i64)>, bytes_max: i64) -> Vec<(i64, u32)> {
+    let is_end = |at: usize| {
+        let task = |at: usize| found.get(at).map(|(task, ..)| *task);
+        at == 0 || task(at - 1) != task(at) || task(at + 1) != task(at)
+    };
+    let ends = (0..found.len()).filter(|at| is_end(*at));
+    let mut n_bytes: i64 = ends.map(|at| found[at].2).sum();
+    let mut newest: Vec<usize> = (0..found.len()).filter(|at| !is_end(*at)).collect();
+    newest.sort_by_key(|at| std::cmp::Reverse(found[*at].1));
+    let fit = newest.into_iter().take_while(|at| {
+        n_bytes += found[*at].2;
+        n_bytes <= bytes_max
+    });
+    let fit: std::collections::HashSet<usize> = fit.collect();
+    let wanted = found.iter().enumerate().filter(|(at, _)| is_end(*at) || fit.contains(at));
+    wanted.map(|(_, (task, number, _))| (*task, *number)).collect()
+}
+
 async fn load_sends(
     conn: &mut SqliteConnection,
     names: &Names,
@@ -215,11 +255,36 @@ async fn load_sends(
          ORDER BY t.task, t.at, t.key LIMIT {SENDS_MAX}",
         of_runs("send", "task")
     );
-    for row in sqlx::query(AssertSqlSafe(sql)).bind(list).fetch_all(conn).await? {
+    let mut rows = sqlx::query(AssertSqlSafe(sql)).bind(list).fetch(conn);
+    let mut n_bytes = 0;
+    while let Some(row) = rows.try_next().await? {
+        let receipt = read_receipt(&row, 4)?;
+        n_bytes += receipt.body.len();
+        if n_bytes > SENDS_BYTES_MAX {
+            break;
+        }
         if let Some(task) = tasks.get_mut(&row.try_get(0)?) {
             let key = row.try_get::<&str, _>(1)?.into();
-            task.sends.push((key, names.text(row.try_get(2)?), Time(row.try_get(3)?), read_receipt(&row, 4)?));
+            task.sends.push((key, names.text(row.try_get(2)?), Time(row.try_get(3)?), receipt));
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_and_the_newest_attempts_are_within() {
+        let check = |found: &[(i64, u32, i64)], bytes_max, expected: &[(i64, u32)]| {
+            assert_eq!(within(found.to_vec(), bytes_max), expected, "{found:?} in {bytes_max}");
+        };
+        check(&[], 9, &[]);
+        check(&[(1, 1, 99)], 9, &[(1, 1)]);
+        let two = [(1, 1, 2), (1, 2, 2), (1, 3, 2), (2, 1, 2), (2, 2, 2), (2, 3, 2), (2, 4, 2)];
+        check(&two, 14, &[(1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (2, 3), (2, 4)]);
+        check(&two, 10, &[(1, 1), (1, 3), (2, 1), (2, 3), (2, 4)]);
+        check(&two, 0, &[(1, 1), (1, 3), (2, 1), (2, 4)]);
+    }
 }

@@ -1,23 +1,14 @@
-//! Settling: what an attempt made of a task, of its run, and of its plugin's state.
+//! Settling: what an attempt made of a task and of its run.
 
-use std::collections::HashMap;
-
-use sqlx::{Error, Row};
-use trapjaw_engine::ports::StateOp;
+use sqlx::Error;
 use trapjaw_engine::record::{NewEvent, Reply, Settle, TaskState, TaskTo};
-use trapjaw_engine::time::Time;
 
 use super::batch::Batch;
 use super::pending::AttemptRow;
 
-/// A value of a plugin's state and when it ends.
-type Value = Option<(Vec<u8>, Option<i64>)>;
-
-/// A value was not as the attempt had read it.
-struct Mismatch;
-
 impl<'a> Batch<'a> {
     pub(super) async fn settle(&mut self, settle: &'a Settle) -> Result<Reply, Error> {
+        self.states.now = settle.now.0;
         if !settle.state.is_empty() {
             if self.change_state(settle).await?.is_err() {
                 return Ok(Reply::StateConflict);
@@ -66,42 +57,6 @@ impl<'a> Batch<'a> {
         }
         Ok(())
     }
-
-    /// Applies the changes of a plugin's state in their order, or none of them.
-    async fn change_state(&mut self, settle: &Settle) -> Result<Result<(), Mismatch>, Error> {
-        let Some((plugin, trigger)) = &settle.state_of else { return Ok(Ok(())) };
-        let (plugin, trigger) = (self.names.intern(plugin), self.names.intern(trigger));
-        let mut values: HashMap<&str, Value> = HashMap::new();
-        for op in &settle.state {
-            if !values.contains_key(op.key()) {
-                let find = "SELECT value, expires FROM plugin_state WHERE plugin = ? AND trigger = ? AND key = ? \
-                            AND (expires IS NULL OR expires > ?)";
-                let query = sqlx::query(find).bind(plugin).bind(trigger).bind(op.key()).bind(settle.now.0);
-                let row = query.fetch_optional(&mut *self.conn).await?;
-                let value = row.map(|row| Ok::<_, Error>((row.try_get(0)?, row.try_get(1)?))).transpose()?;
-                values.insert(op.key(), value);
-            }
-            let value = values.get_mut(op.key()).expect("it was put there just now");
-            if let Err(mismatch) = change(value, op, settle.now) {
-                return Ok(Err(mismatch));
-            }
-        }
-        for (key, value) in values {
-            let query = match value {
-                Some((value, expires)) => {
-                    let set = "INSERT OR REPLACE INTO plugin_state (plugin, trigger, key, value, expires) \
-                               VALUES (?, ?, ?, ?, ?)";
-                    sqlx::query(set).bind(plugin).bind(trigger).bind(key).bind(value).bind(expires)
-                }
-                None => {
-                    let remove = "DELETE FROM plugin_state WHERE plugin = ? AND trigger = ? AND key = ?";
-                    sqlx::query(remove).bind(plugin).bind(trigger).bind(key)
-                }
-            };
-            query.execute(&mut *self.conn).await?;
-        }
-        Ok(Ok(()))
-    }
 }
 
 fn state_of(to: &TaskTo) -> TaskState {
@@ -110,25 +65,4 @@ fn state_of(to: &TaskTo) -> TaskState {
         TaskTo::Closed(state) => *state,
         TaskTo::Dead { .. } => TaskState::Dead,
     }
-}
-
-fn change(value: &mut Value, op: &StateOp, now: Time) -> Result<(), Mismatch> {
-    match op {
-        StateOp::Set { value: new, ttl, .. } => *value = Some((new.clone(), ttl.map(|ttl| (now + ttl).0))),
-        StateOp::CompareAndSet { expected, value: new, .. } => {
-            if value.as_ref().map(|(old, _)| old) != expected.as_ref() {
-                return Err(Mismatch);
-            }
-            *value = Some((new.clone(), None));
-        }
-        StateOp::Increment { by, .. } => {
-            // The attempt saw a number here, or it would have failed; whatever else it is by now counts as none.
-            let old = value.as_ref().and_then(|(old, _)| std::str::from_utf8(old).ok()?.parse::<i64>().ok());
-            let sum = old.unwrap_or(0).saturating_add(*by);
-            let expires = value.as_ref().and_then(|(_, expires)| *expires);
-            *value = Some((sum.to_string().into_bytes(), expires));
-        }
-        StateOp::Remove { .. } => *value = None,
-    }
-    Ok(())
 }

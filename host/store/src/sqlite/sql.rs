@@ -164,87 +164,59 @@ pub(super) struct Statements {
 
 impl Statements {
     pub(super) fn new() -> Self {
-        let dedup = Rows::new("INSERT OR IGNORE INTO dedup (key, event, day) VALUES", 3, "");
-        let dedup_log = Rows::new("INSERT INTO dedup_log (event, day, key) VALUES", 3, "");
-        let dedup_find = Rows::new("SELECT key, event FROM dedup WHERE key IN (VALUES", 1, ")");
-        let event = Rows::new(
-            "INSERT INTO event (seq, received, time, source, id, type, run_first, run_count, subject, head, data, \
-                 evaluations) VALUES",
-            12,
-            "",
-        );
-        let run = Rows::new(
-            "INSERT INTO run (seq, event, trigger, version, state, created, actions, task_first, task_count) VALUES",
-            9,
-            "",
-        );
-        let run_guarded = Rows::new(
-            "INSERT INTO run (seq, event, trigger, version, state, created, actions, task_first, task_count, \
-                 subject_no, subject, order_key, reserved, guard, ended) VALUES",
-            15,
-            "",
-        );
-        let run_state = Rows::new(
-            "UPDATE run SET state = new.column2, ended = new.column3 FROM (VALUES",
-            3,
-            ") AS new WHERE run.seq = new.column1",
-        );
-        let task_ready = Rows::new("INSERT INTO task (seq, run, trigger) VALUES", 3, "");
-        let task = Rows::new("INSERT INTO task (seq, run, trigger, state, tries, resumes, due) VALUES", 7, "");
-        let task_move = Rows::new(
-            "UPDATE task SET state = new.column2, tries = new.column3, resumes = new.column4, due = new.column5 \
-                 FROM (VALUES",
-            5,
-            ") AS new WHERE task.seq = new.column1",
-        );
+        let dedup_log = insert("INSERT", "dedup_log", "event, day, key");
+        let event = insert("INSERT", "event", EVENT);
+        let run = insert("INSERT", "run", RUN);
+        let run_guarded = insert("INSERT", "run", &format!("{RUN}, {RUN_GUARDED}"));
+        let task_ready = insert("INSERT", "task", "seq, run, trigger");
+        let attempt = insert("INSERT OR REPLACE", "attempt", "task, number, started, ended, result, state, detail");
         let task_close = Rows::new("DELETE FROM task WHERE seq IN (VALUES", 1, ")");
-        let task_end = Rows::new("INSERT OR REPLACE INTO task_end (task, state) VALUES", 2, "");
-        let attempt = Rows::new(
-            "INSERT OR REPLACE INTO attempt (task, number, started, ended, result, state, detail) VALUES",
-            7,
-            "",
-        );
-        let send = Rows::new(
-            "INSERT OR REPLACE INTO send (task, key, connection, at, receipt, status, content_type, body) VALUES",
-            8,
-            "",
-        );
-        let activity_add = Rows::new(
-            "INSERT INTO activity (subject, trigger, count, last) VALUES",
-            4,
-            "ON CONFLICT DO UPDATE SET count = count + excluded.count, last = max(coalesce(last, 0), excluded.last)",
-        );
-        let activity_set =
-            Rows::new("INSERT OR REPLACE INTO activity (subject, trigger, count, last, times) VALUES", 5, "");
-        let activity_find = Rows::new(
-            "SELECT subject, trigger, count, last, times FROM activity WHERE (subject, trigger) IN (VALUES",
-            2,
-            ")",
-        );
-        let appended = Group::new(&[&dedup_log, &event, &run, &task_ready]);
-        let appended_guarded = Group::new(&[&dedup_log, &event, &run_guarded, &task_ready]);
-        let settled = Group::new(&[&attempt, &task_close, &run_state]);
+        let run_state = update("run", "seq", "state, ended");
         Self {
-            dedup,
+            appended: Group::new(&[&dedup_log, &event, &run, &task_ready]),
+            appended_guarded: Group::new(&[&dedup_log, &event, &run_guarded, &task_ready]),
+            settled: Group::new(&[&attempt, &task_close, &run_state]),
+            dedup: insert("INSERT OR IGNORE", "dedup", "key, event, day"),
             dedup_log,
-            dedup_find,
+            dedup_find: Rows::new("SELECT key, event FROM dedup WHERE key IN (VALUES", 1, ")"),
             event,
             run,
             run_guarded,
             run_state,
             task_ready,
-            task,
-            task_move,
+            task: insert("INSERT", "task", "seq, run, trigger, state, tries, resumes, due"),
+            task_move: update("task", "seq", "state, tries, resumes, due"),
             task_close,
-            task_end,
+            task_end: insert("INSERT OR REPLACE", "task_end", "task, state"),
             attempt,
-            send,
-            activity_add,
-            activity_set,
-            activity_find,
-            appended,
-            appended_guarded,
-            settled,
+            send: insert("INSERT OR REPLACE", "send", SEND),
+            activity_add: Rows::new("INSERT INTO activity (subject, trigger, count, last) VALUES", 4, ACTIVITY_ADD),
+            activity_set: insert("INSERT OR REPLACE", "activity", "subject, trigger, count, last, times"),
+            activity_find: Rows::new(ACTIVITY_FIND, 2, ")"),
         }
     }
+}
+
+const EVENT: &str = "seq, received, time, source, id, type, run_first, run_count, subject, head, data, evaluations";
+const RUN: &str = "seq, event, trigger, version, state, created, actions, task_first, task_count";
+/// What a run that is guarded, ordered, about a subject or over has besides.
+const RUN_GUARDED: &str = "subject_no, subject, order_key, reserved, guard, ended";
+const SEND: &str = "task, key, connection, at, receipt, status, content_type, body";
+const ACTIVITY_ADD: &str =
+    "ON CONFLICT DO UPDATE SET count = count + excluded.count, last = max(coalesce(last, 0), excluded.last)";
+const ACTIVITY_FIND: &str =
+    "SELECT subject, trigger, count, last, times FROM activity WHERE (subject, trigger) IN (VALUES";
+
+/// Inserts rows with these columns.
+fn insert(verb: &str, table: &str, columns: &str) -> Rows {
+    Rows::new(&format!("{verb} INTO {table} ({columns}) VALUES"), columns.split(", ").count(), "")
+}
+
+/// Sets these columns of rows; the key comes first.
+fn update(table: &str, key: &str, columns: &str) -> Rows {
+    let names: Vec<&str> = columns.split(", ").collect();
+    // The columns of VALUES have names of their own; the first is the key.
+    let sets: Vec<String> = (2..).zip(&names).map(|(n, name)| format!("{name} = new.column{n}")).collect();
+    let head = format!("UPDATE {table} SET {} FROM (VALUES", sets.join(", "));
+    Rows::new(&head, names.len() + 1, &format!(") AS new WHERE {table}.{key} = new.column1"))
 }

@@ -18,6 +18,7 @@ use super::names::Names;
 use super::open::Settings;
 use super::sizes::is_intake;
 use super::sql::Statements;
+use super::state::States;
 
 /// What the writer is asked.
 pub(super) enum Job {
@@ -46,13 +47,19 @@ const BEGIN_TRIES_MAX: u32 = 30;
 /// How long the answer about the disk's room is believed.
 const ROOM_EVERY: Duration = Duration::from_secs(1);
 
+/// What the writer keeps in memory of what is in the database.
+pub(super) struct Memory {
+    pub(super) ids: Ids,
+    pub(super) dedup: Dedup,
+    pub(super) states: States,
+    pub(super) names: Arc<Names>,
+}
+
 /// The writer and all that only it touches.
 pub(super) struct Writer {
     pub(super) conn: SqliteConnection,
-    ids: Ids,
-    names: Arc<Names>,
+    memory: Memory,
     statements: Statements,
-    dedup: Dedup,
     pub(super) cells: Arc<Cells>,
     failed: watch::Sender<Option<Arc<str>>>,
     settings: Settings,
@@ -69,9 +76,7 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(
         conn: SqliteConnection,
-        ids: Ids,
-        dedup: Dedup,
-        names: Arc<Names>,
+        memory: Memory,
         cells: Arc<Cells>,
         failed: watch::Sender<Option<Arc<str>>>,
         settings: Settings,
@@ -79,10 +84,8 @@ impl Writer {
     ) -> Self {
         Self {
             conn,
-            ids,
-            names,
+            memory,
             statements: Statements::new(),
-            dedup,
             cells,
             failed,
             settings,
@@ -217,7 +220,7 @@ impl Writer {
         let n_commands: usize = calls.iter().map(|call| call.commands.len()).sum();
         self.begin().await?;
         let lists: Vec<&[Command]> = calls.iter().map(|call| call.commands.as_slice()).collect();
-        let batch = Batch::new(&mut self.conn, &mut self.ids, &mut self.dedup, &self.names, &self.statements);
+        let batch = Batch::new(&mut self.conn, &mut self.memory, &self.statements, &self.cells);
         let replies = batch.apply(&lists).await?;
         let began = Instant::now();
         sqlx::query("COMMIT").execute(&mut self.conn).await?;
@@ -242,12 +245,12 @@ impl Writer {
         }
     }
 
-    /// Sweeps out a bounded part of the old dedup keys.
+    /// Sweeps out a bounded part of the old dedup keys, and of the values of plugins' state whose time is over.
     pub(super) async fn tidy(&mut self) -> Result<(), Error> {
         self.tidied = Instant::now();
-        if self.dedup.sweep(&mut self.conn).await? {
-            self.dirty = true;
-        }
+        let Memory { ids, dedup, states, .. } = &mut self.memory;
+        self.dirty |= dedup.tidy(&mut self.conn, ids.event, &self.cells).await?;
+        self.dirty |= states.sweep(&mut self.conn).await?;
         Ok(())
     }
 
@@ -269,7 +272,7 @@ impl Writer {
     }
 
     async fn finish(&mut self) -> Result<(), Error> {
-        self.ids.save_exact(&mut self.conn).await?;
+        self.memory.ids.save_exact(&mut self.conn).await?;
         self.checkpoint("PRAGMA wal_checkpoint(TRUNCATE)").await?;
         Ok(())
     }

@@ -4,7 +4,7 @@ use trapjaw_engine::id::{RunId, TaskId};
 use trapjaw_engine::ports::{DeadFilter, Page};
 use trapjaw_engine::record::{AttemptResult, DeadTo, Progress, Reply, RunState, TaskState};
 
-use crate::make::{about, at, death, move_dead, run, settle, success, task};
+use crate::make::{about, at, death, move_dead, moved, run, settle, success, task};
 use crate::{Bench, page};
 
 /// A run whose first task is dead.
@@ -27,7 +27,7 @@ pub(crate) async fn dead_letters_wait(bench: Bench<'_>) {
 
 pub(crate) async fn redriven_tasks_begin_anew(bench: Bench<'_>) {
     let (run, task) = dead(&bench, "t", "refused").await;
-    assert_eq!(bench.one(move_dead(&[task], DeadTo::Redriven)).await, Reply::Moved(vec![(task, run)]));
+    assert_eq!(bench.one(move_dead(&[task], DeadTo::Redriven)).await, moved(task, run, true));
     let view = bench.run(run).await;
     assert_eq!((view.state, view.ended), (RunState::Running, None));
     let moved = &view.tasks[0];
@@ -41,27 +41,39 @@ pub(crate) async fn redriven_tasks_begin_anew(bench: Bench<'_>) {
     assert_eq!(bench.run(run).await.state, RunState::Succeeded);
 }
 
-pub(crate) async fn dropped_tasks_take_their_followers(bench: Bench<'_>) {
+pub(crate) async fn dropped_tasks_give_back(bench: Bench<'_>) {
+    let (run, task) = dead(&bench, "t", "refused").await;
+    assert_eq!(bench.activity("t", "ann").await, 1, "a dead run keeps what it reserved");
+    assert_eq!(bench.one(move_dead(&[task], DeadTo::Dropped)).await, moved(task, run, false));
+    let view = bench.run(run).await;
+    assert_eq!((view.state, view.ended), (RunState::Cancelled, Some(at(9))));
+    assert_eq!(view.tasks[0].progress.state, TaskState::Cancelled);
+    assert_eq!(bench.activity("t", "ann").await, 0, "a cancelled one gives it back");
+    assert!(bench.store().work(crate::reading::after(0)).await.unwrap().runs.is_empty());
+}
+
+pub(crate) async fn followers_of_dropped_tasks_stay_open(bench: Bench<'_>) {
     let mut new = run("t", &["a"]);
     let needs = Progress { state: TaskState::WaitingNeeds, ..Progress::READY };
     new.tasks.push(task("b", 1, needs));
     let (run, first) = bench.start(about("ann", new)).await;
     bench.one(settle(death(run, first, "refused"))).await;
-    assert_eq!(bench.activity("t", "ann").await, 1, "a dead run keeps what it reserved");
-    assert_eq!(bench.one(move_dead(&[first], DeadTo::Dropped)).await, Reply::Moved(vec![(first, run)]));
+    assert_eq!(bench.run(run).await.state, RunState::Dead);
+    assert_eq!(bench.one(move_dead(&[first], DeadTo::Dropped)).await, moved(first, run, true));
     let view = bench.run(run).await;
-    assert_eq!((view.state, view.ended), (RunState::Cancelled, Some(at(9))));
+    assert_eq!((view.state, view.ended), (RunState::Waiting, None));
     let states: Vec<_> = view.tasks.iter().map(|task| task.progress.state).collect();
-    assert_eq!(states, [TaskState::Cancelled, TaskState::Cancelled]);
-    assert_eq!(bench.activity("t", "ann").await, 0, "a cancelled one gives it back");
-    assert!(bench.store().work(crate::reading::after(0)).await.unwrap().runs.is_empty());
+    assert_eq!(states, [TaskState::Cancelled, TaskState::WaitingNeeds]);
+    assert_eq!(bench.activity("t", "ann").await, 1, "the run goes on");
+    let work = bench.store().work(crate::reading::after(0)).await.unwrap();
+    assert_eq!(work.runs.iter().map(|run| run.id).collect::<Vec<_>>(), [run]);
 }
 
 pub(crate) async fn unknown_tasks_are_skipped(bench: Bench<'_>) {
     let (run, task) = dead(&bench, "t", "refused").await;
     let unknown = TaskId::of(task.seq() + 1_000_000);
     let reply = bench.one(move_dead(&[unknown, task, task], DeadTo::Dropped)).await;
-    assert_eq!(reply, Reply::Moved(vec![(task, run)]));
+    assert_eq!(reply, moved(task, run, false));
     assert_eq!(bench.one(move_dead(&[task], DeadTo::Redriven)).await, Reply::Moved(Vec::new()));
 }
 

@@ -38,7 +38,7 @@ pub(crate) async fn duplicates_write_nothing(bench: Bench<'_>) {
     assert_eq!(replies[1..], [Reply::Duplicate(third.event), Reply::Duplicate(third.event)]);
     let bench = bench.reopen().await;
     assert_eq!(bench.one(with_run("8", 7)).await, Reply::Duplicate(first.event), "after a reopen");
-    let ids: Vec<_> = bench.ledger().events(EventFilter::default(), page(10)).await.unwrap();
+    let ids = bench.ledger().events(EventFilter::default(), page(10)).await.unwrap().rows;
     let ids: Vec<_> = ids.iter().map(|view| view.event.id.to_string()).collect();
     assert_eq!(ids, ["5", "3", "1"]);
 }
@@ -81,7 +81,7 @@ pub(crate) async fn filters_and_pages(bench: Bench<'_>) {
         put(id, source, kind, seconds).await;
     }
     let check = async |filter: EventFilter, page: Page, expected: &[&str]| {
-        let views = bench.ledger().events(filter.clone(), page).await.unwrap();
+        let views = bench.ledger().events(filter.clone(), page).await.unwrap().rows;
         let ids: Vec<_> = views.iter().map(|view| &*view.event.id).collect();
         assert_eq!(ids, expected, "{filter:?} {page:?}");
     };
@@ -112,4 +112,24 @@ pub(crate) async fn numbers_are_never_given_twice(bench: Bench<'_>) {
     let second = bench.append(with_runs(event("2"), vec![run("t", &["a"])])).await;
     assert!(second.event > first.event && second.runs[0].run > first.runs[0].run);
     assert!(second.runs[0].task_first > first.runs[0].task_first);
+}
+
+pub(crate) async fn a_page_of_events_is_bounded_in_bytes(bench: Bench<'_>) {
+    for n in 0..40 {
+        let mut event = Event::new("shop", "t", n.to_string(), START);
+        event.data = vec![b'7'; 1 << 20].into();
+        bench.append(NewEvent { event: Arc::new(event), ..event_of("") }).await;
+    }
+    let (mut before, mut ids) = (None, Vec::new());
+    loop {
+        let found = bench.ledger().events(EventFilter::default(), Page { before, rows_max: 30 }).await.unwrap();
+        let n_bytes: usize = found.rows.iter().map(|view| view.event.data.len()).sum();
+        assert!(!found.rows.is_empty() && n_bytes <= 16 << 20, "{n_bytes} bytes");
+        ids.extend(found.rows.iter().map(|view| view.event.id.to_string()));
+        before = found.rows.last().map(|view| view.id.seq());
+        if found.is_all {
+            break;
+        }
+    }
+    assert_eq!(ids, (0..40).rev().map(|n| n.to_string()).collect::<Vec<_>>(), "every one, and once");
 }

@@ -1,10 +1,9 @@
 //! Runs that are judged after the append.
 
-use trapjaw_engine::record::{
-    AttemptResult, DeadTo, JudgedTo, NewEvent, Progress, Reply, RunState, TASK_JUDGE, TaskState,
-};
+use trapjaw_engine::id::{RunId, TaskId};
+use trapjaw_engine::record::{AttemptResult, DeadTo, JudgedTo, Progress, Reply, RunState, TASK_JUDGE, TaskState};
 
-use crate::make::{about, act, append, at, event, judged, judging, limit, move_dead, settle, success, with_runs};
+use crate::make::{about, act, at, judged, judging, limit, move_dead, moved, settle, success};
 use crate::{Bench, appended, page};
 
 pub(crate) async fn acting_brings_tasks(bench: Bench<'_>) {
@@ -35,12 +34,30 @@ pub(crate) async fn refused_acts_end(bench: Bench<'_>) {
     assert_eq!(bench.activity("t", "ann").await, 1);
 }
 
-pub(crate) async fn ends_release(bench: Bench<'_>) {
+pub(crate) async fn ends_end(bench: Bench<'_>) {
     let (run, task) = bench.start(about("ann", judging("t"))).await;
     bench.one(judged(run, task, JudgedTo::End(RunState::NotMatched))).await;
     let view = bench.run(run).await;
     assert_eq!((view.state, view.tasks.len(), bench.activity("t", "ann").await), (RunState::NotMatched, 0, 0));
     assert!(bench.store().work(crate::reading::after(0)).await.unwrap().runs.is_empty());
+}
+
+/// A run that acted, which reserved, and is judged once more before it does: the run and its new judging task.
+async fn judged_twice(bench: &Bench<'_>) -> (RunId, TaskId) {
+    let (run, task) = bench.start(about("ann", judging("t"))).await;
+    let again = JudgedTo::Act { state: RunState::Running, guard: Some(limit(1, None)), tasks: judging("t").tasks };
+    let reply = appended(bench.one(judged(run, task, again)).await);
+    assert_eq!((reply.runs[0].run, bench.activity("t", "ann").await), (Some(run), 1));
+    (run, reply.runs[0].task_first)
+}
+
+pub(crate) async fn ends_release(bench: Bench<'_>) {
+    let (run, task) = judged_twice(&bench).await;
+    bench.one(judged(run, task, JudgedTo::End(RunState::NotMatched))).await;
+    assert_eq!((bench.run(run).await.state, bench.activity("t", "ann").await), (RunState::NotMatched, 0));
+    let (run, task) = bench.start(about("ann", judging("t"))).await;
+    let reply = appended(bench.one(judged(run, task, act(Some(limit(1, None))))).await);
+    assert_eq!(reply.runs[0].run, Some(run), "another run may have the place");
 }
 
 pub(crate) async fn again_waits(bench: Bench<'_>) {
@@ -61,7 +78,7 @@ pub(crate) async fn dead_judgements_can_be_redriven(bench: Bench<'_>) {
         (dead.len(), dead[0].task, &*dead[0].action, &*dead[0].cause, dead[0].attempts),
         (1, task, "", "trap", 1)
     );
-    assert_eq!(bench.one(move_dead(&[task], DeadTo::Redriven)).await, Reply::Moved(vec![(task, run)]));
+    assert_eq!(bench.one(move_dead(&[task], DeadTo::Redriven)).await, moved(task, run, true));
     let view = bench.run(run).await;
     assert_eq!((view.state, view.tasks[0].progress), (RunState::Running, Progress::READY));
     assert_eq!(view.tasks[0].attempts[0].result, AttemptResult::Redriven);
@@ -69,13 +86,10 @@ pub(crate) async fn dead_judgements_can_be_redriven(bench: Bench<'_>) {
 }
 
 pub(crate) async fn reservations_are_made_once(bench: Bench<'_>) {
-    // What was reserved with the append is not reserved again by a judgement.
-    let mut run = about("ann", crate::make::run("t", &["a"]));
-    run.guard = Some(limit(1, None));
-    let new = NewEvent { received: at(0), ..with_runs(event("1"), vec![run]) };
-    let replies = bench.commit(vec![append(new.clone()), append(new)]).await;
-    let first = appended(replies[0].clone()).runs[0];
-    assert_eq!(appended(replies[1].clone()).runs[0].run, None);
-    bench.one(settle(success(first.run.unwrap(), first.task_first))).await;
+    let (run, task) = judged_twice(&bench).await;
+    let reply = appended(bench.one(judged(run, task, act(Some(limit(1, None))))).await);
+    assert_eq!(reply.runs[0].run, Some(run), "the place that it has is its own");
+    assert_eq!(bench.activity("t", "ann").await, 1);
+    bench.one(settle(success(run, reply.runs[0].task_first))).await;
     assert_eq!(bench.activity("t", "ann").await, 1, "success keeps it");
 }

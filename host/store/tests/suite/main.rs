@@ -126,18 +126,20 @@ macro_rules! all {
     ($store:ident, $maker:expr) => {
         suite! { $store, $maker;
             events: ids_grow_in_commit_order duplicates_write_nothing events_read_back filters_and_pages
+                a_page_of_events_is_bounded_in_bytes
                 reopening_keeps_everything numbers_are_never_given_twice;
             guards: limits_count_runs_ever windows_slide cooldown_is_a_gap release_gives_back
                 guards_hold_within_a_batch triggers_can_be_limited subjects_are_counted;
-            judging: acting_brings_tasks refused_acts_end ends_release again_waits dead_judgements_can_be_redriven
+            judging: acting_brings_tasks refused_acts_end ends_end ends_release again_waits dead_judgements_can_be_redriven
                 reservations_are_made_once;
-            settling: success_closes retries_stay_open others_move_along events_come_along state_ops_apply
+            settling: success_closes retries_stay_open others_move_along events_come_along state_ops_apply values_of_state_are_bounded_in_number
                 state_conflicts_write_nothing settles_of_one_batch_keep_their_order sends_are_kept_once
                 first_and_last_attempts_are_shown;
-            dead: dead_letters_wait redriven_tasks_begin_anew dropped_tasks_take_their_followers unknown_tasks_are_skipped
+            dead: dead_letters_wait redriven_tasks_begin_anew dropped_tasks_give_back followers_of_dropped_tasks_stay_open unknown_tasks_are_skipped
                 dead_letters_are_filtered;
             reading: work_comes_in_pages a_page_of_work_is_bounded_in_bytes work_is_found_by_due
-                work_brings_events_and_outputs runs_are_filtered unknown_ids_are_none;
+                work_brings_events_and_outputs runs_are_filtered unknown_ids_are_none
+                a_page_of_runs_is_bounded_in_bytes the_attempts_of_a_run_are_bounded_in_bytes open_runs_are_counted;
             catalog: versions_grow conflicts_write_nothing removed_objects_come_back plugins_are_published_once;
         }
     };

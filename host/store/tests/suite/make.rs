@@ -8,8 +8,8 @@ use trapjaw_engine::event::Event;
 use trapjaw_engine::id::{RunId, TaskId};
 use trapjaw_engine::ports::{ObjectChange, PluginVersion, StateOp, VersionView};
 use trapjaw_engine::record::{
-    AttemptRecord, AttemptResult, Command, Configure, DeadMove, DeadTo, Guard, Judged, JudgedTo, NewEvent, NewRun,
-    NewTask, Progress, RunState, Settle, TASK_JUDGE, TaskState, TaskTo,
+    AttemptRecord, AttemptResult, Command, Configure, DeadMove, DeadTo, Guard, Judged, JudgedTo, Moved, NewEvent,
+    NewRun, NewTask, Progress, Reply, RunState, Settle, TASK_JUDGE, TaskState, TaskTo,
 };
 use trapjaw_engine::time::Time;
 
@@ -124,6 +124,11 @@ pub(crate) fn act(guard: Option<Guard>) -> JudgedTo {
 
 pub(crate) fn move_dead(tasks: &[TaskId], to: DeadTo) -> Command {
     Command::Dead(DeadMove { tasks: tasks.to_vec(), now: at(9), to, detail: Bytes::from_static(b"by ann") })
+}
+
+/// The answer to a move of one dead letter.
+pub(crate) fn moved(task: TaskId, run: RunId, begins_again: bool) -> Reply {
+    Reply::Moved(vec![Moved { task, run, begins_again }])
 }
 
 pub(crate) fn object(name: &str, body: Option<&'static str>, expected: Option<i64>) -> ObjectChange {

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
-use trapjaw_engine::id::{EventId, RunId};
+use trapjaw_engine::id::{EventId, RunId, TaskId};
 use trapjaw_engine::ports::{Page, RunFilter, WorkPage};
-use trapjaw_engine::record::{NewEvent, NewRun, Progress, RunState, TaskState, TaskTo};
+use trapjaw_engine::record::{
+    AttemptResult, Command, JudgedTo, NewEvent, NewRun, Progress, RunState, TaskState, TaskTo,
+};
 use trapjaw_engine::time::Time;
 
-use crate::make::{about, at, death, event, run, settle, success, task, with_runs};
+use crate::make::{
+    about, act, at, attempt, death, event, judged, judging, run, settle, settled, success, task, with_runs,
+};
 use crate::{Bench, page};
 
 /// All open work above this task.
@@ -86,7 +90,7 @@ pub(crate) async fn work_brings_events_and_outputs(bench: Bench<'_>) {
     let (id, first) = (appended.runs[0].run.unwrap(), appended.runs[0].task_first);
     let mut one = success(id, first);
     one.run_state = RunState::Running;
-    one.others = vec![(trapjaw_engine::id::TaskId::of(first.seq() + 1), TaskTo::Closed(TaskState::Cancelled))];
+    one.others = vec![(TaskId::of(first.seq() + 1), TaskTo::Closed(TaskState::Cancelled))];
     bench.one(settle(one)).await;
     let runs = bench.store().work(WorkPage::Runs(vec![id, RunId::of(id.seq() + 1_000_000)])).await.unwrap().runs;
     let [view] = <[_; 1]>::try_from(runs).unwrap();
@@ -108,7 +112,7 @@ pub(crate) async fn runs_are_filtered(bench: Bench<'_>) {
     bench.one(settle(death(ids[0], first.runs[0].task_first, "x"))).await;
     bench.one(settle(success(ids[1], first.runs[1].task_first))).await;
     let check = async |filter: RunFilter, page: Page, expected: &[usize]| {
-        let runs = bench.ledger().runs(filter.clone(), page).await.unwrap();
+        let runs = bench.ledger().runs(filter.clone(), page).await.unwrap().rows;
         assert!(runs.iter().all(|run| run.tasks.len() == 1 && run.tasks[0].attempts.is_empty()));
         let found: Vec<_> = runs.iter().map(|run| run.id).collect();
         assert_eq!(found, expected.iter().map(|n| ids[*n]).collect::<Vec<_>>(), "{filter:?} {page:?}");
@@ -131,8 +135,62 @@ pub(crate) async fn runs_are_filtered(bench: Bench<'_>) {
     check(RunFilter { trigger: Some("t".into()), state: Some(RunState::Dead), ..any }, page(9), &[0]).await;
 }
 
+pub(crate) async fn a_page_of_runs_is_bounded_in_bytes(bench: Bench<'_>) {
+    for _ in 0..40 {
+        let (run, task) = bench.start(judging("t")).await;
+        let mut end = judged(run, task, JudgedTo::End(RunState::NotMatched));
+        if let Command::Judged(judged) = &mut end {
+            judged.evaluation = vec![b'7'; 1 << 20].into();
+        }
+        bench.one(end).await;
+    }
+    let (mut before, mut n_runs) = (None, 0);
+    loop {
+        let found = bench.ledger().runs(RunFilter::default(), Page { before, rows_max: 30 }).await.unwrap();
+        let n_bytes: usize = found.rows.iter().map(|run| run.evaluation.len()).sum();
+        assert!(!found.rows.is_empty() && n_bytes <= 16 << 20, "{n_bytes} bytes");
+        n_runs += found.rows.len();
+        before = found.rows.last().map(|run| run.id.seq());
+        if found.is_all {
+            break;
+        }
+    }
+    assert_eq!(n_runs, 40);
+}
+
+pub(crate) async fn the_attempts_of_a_run_are_bounded_in_bytes(bench: Bench<'_>) {
+    let (run, task) = bench.start(run("t", &["a"])).await;
+    for number in 1..=40 {
+        let mut again = attempt(number, AttemptResult::Resumed);
+        again.detail = vec![b'7'; 1 << 20].into();
+        let open = TaskTo::Open(Progress::READY);
+        bench.one(settle(settled(run, task, again, open, RunState::Running))).await;
+    }
+    let attempts = &bench.run(run).await.tasks[0].attempts;
+    let numbers: Vec<_> = attempts.iter().map(|attempt| attempt.number).collect();
+    assert!(numbers.is_sorted() && numbers.len() <= 16, "{numbers:?}");
+    assert_eq!((numbers[0], numbers[1], numbers.last()), (1, 42 - numbers.len() as u32, Some(&40)), "{numbers:?}");
+}
+
+pub(crate) async fn open_runs_are_counted(bench: Bench<'_>) {
+    let check = async |expected| assert_eq!(bench.store().n_open_runs().await.unwrap(), expected);
+    check(0).await;
+    let (first, task) = bench.start(run("t", &["a", "b"])).await;
+    let (second, judge) = bench.start(judging("t")).await;
+    bench.start(due_at(100)).await;
+    check(3).await;
+    // The tasks of a judged run have higher numbers than those of runs that began after it.
+    bench.one(judged(second, judge, act(None))).await;
+    check(3).await;
+    bench.one(settle(success(first, task))).await;
+    check(3).await;
+    let last = TaskId::of(task.seq() + 1);
+    bench.one(settle(success(first, last))).await;
+    check(2).await;
+}
+
 pub(crate) async fn unknown_ids_are_none(bench: Bench<'_>) {
     assert!(bench.ledger().event(EventId::of(77)).await.unwrap().is_none());
     assert!(bench.ledger().run(RunId::of(77)).await.unwrap().is_none());
-    assert!(bench.store().sends(trapjaw_engine::id::TaskId::of(77)).await.unwrap().is_empty());
+    assert!(bench.store().sends(TaskId::of(77)).await.unwrap().is_empty());
 }

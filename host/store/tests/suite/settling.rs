@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use trapjaw_engine::limits::STATE_KEYS_MAX;
 use trapjaw_engine::ports::{Receipt, StateOp};
 use trapjaw_engine::record::{
     AttemptResult, Command, NewTask, Progress, Reply, RunState, SendRecord, Settle, TaskState, TaskTo,
@@ -91,6 +92,37 @@ pub(crate) async fn state_ops_apply(bench: Bench<'_>) {
     assert_eq!(change(vec![StateOp::Remove { key: "c".into() }]).await, Reply::Done);
     assert_eq!(get("c", at(1)).await, None);
     assert_eq!(bench.store().state("counter", "other", "n", at(1)).await.unwrap(), None);
+}
+
+pub(crate) async fn values_of_state_are_bounded_in_number(bench: Bench<'_>) {
+    let (run, task) = bench.start(run("t", &["a"])).await;
+    let settle_at = async |now, ops| bench.one(settle(changing(Settle { now, ..success(run, task) }, ops))).await;
+    let change = async |ops| settle_at(at(1), ops).await;
+    let is_full = async |now| bench.store().is_state_full("counter", "t", now).await.unwrap();
+    for part in 0..STATE_KEYS_MAX / 1_000 {
+        let ends = |n: u32| (n == 0).then_some(Duration::from_secs(100));
+        let key = |n: u32| format!("{}", part * 1_000 + n);
+        assert!(!is_full(at(1)).await);
+        let ops = (0..1_000).map(|n| set(&key(n), b"1", ends(part * 1_000 + n))).collect();
+        assert_eq!(change(ops).await, Reply::Done);
+    }
+    assert!(is_full(at(1)).await);
+    assert_eq!(change(vec![set("7", b"2", None), set("new", b"1", None)]).await, Reply::StateConflict);
+    let get = async |key: &str| bench.store().state("counter", "t", key, at(1)).await.unwrap();
+    assert_eq!((get("7").await.as_deref(), get("new").await), (Some(&b"1"[..]), None), "nothing is written");
+    assert_eq!(change(vec![set("7", b"2", None)]).await, Reply::Done, "what is there may change");
+    let swap = vec![StateOp::Remove { key: "8".into() }, set("9a", b"1", None)];
+    assert_eq!(change(swap).await, Reply::Done, "one goes, one comes");
+    let add = StateOp::Increment { key: "n".into(), by: 1 };
+    assert_eq!(change(vec![add]).await, Reply::StateConflict);
+    // The first value ends; another one may take its place, and then there is none.
+    assert!(is_full(at(100)).await && !is_full(at(101)).await);
+    assert_eq!(settle_at(at(101), vec![set("new", b"1", None)]).await, Reply::Done);
+    assert_eq!(settle_at(at(101), vec![set("0", b"1", None)]).await, Reply::StateConflict);
+    assert!(is_full(at(101)).await);
+    let bench = bench.reopen().await;
+    let again = bench.one(settle(changing(success(run, task), vec![set("more", b"1", None)]))).await;
+    assert_eq!(again, Reply::StateConflict, "after a reopen");
 }
 
 pub(crate) async fn state_conflicts_write_nothing(bench: Bench<'_>) {

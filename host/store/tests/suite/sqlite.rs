@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use trapjaw_engine::event::Event;
+use trapjaw_engine::id::TaskId;
 use trapjaw_engine::ports::{EventFilter, Ledger, Store, StoreError};
 use trapjaw_engine::record::Reply;
 use trapjaw_store::{OpenError, Settings, Sqlite, open};
@@ -33,7 +34,7 @@ fn settings(home: &Path) -> Settings {
 }
 
 async fn n_events(store: &Sqlite) -> usize {
-    store.events(EventFilter::default(), page(1_000)).await.unwrap().len()
+    store.events(EventFilter::default(), page(1_000)).await.unwrap().rows.len()
 }
 
 #[tokio::test]
@@ -114,7 +115,22 @@ async fn long_reads_are_ended() {
         let answer = store.events(none.clone(), page(1)).await;
         assert!(matches!(answer, Err(StoreError::Read(_))), "{answer:?}");
     }
-    assert_eq!(store.events(EventFilter::default(), page(1)).await.unwrap().len(), 1, "a short one is not");
+    assert_eq!(store.events(EventFilter::default(), page(1)).await.unwrap().rows.len(), 1, "a short one is not");
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn people_who_read_do_not_delay_the_engine() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open(settings(home.path())).await.unwrap();
+    let mut listings: Vec<_> = (0..20).map(|_| store.events(EventFilter::default(), page(1_000))).collect();
+    for listing in &mut listings {
+        // It has a reader now, or waits for one; it is not polled again, as if it took long.
+        let _not_ready = futures_util::FutureExt::now_or_never(listing);
+    }
+    let sends = tokio::time::timeout(Duration::from_secs(60), store.sends(TaskId::of(1))).await;
+    assert!(matches!(sends, Ok(Ok(_))), "{sends:?}");
+    drop(listings);
     store.close().await.unwrap();
 }
 
@@ -189,6 +205,28 @@ async fn keys_are_known_in_memory_and_on_the_disk() {
     let n_merged = count(home.path(), "SELECT count(*) FROM dedup").await;
     let n_logged = count(home.path(), "SELECT count(*) FROM dedup_log").await;
     assert!(n_merged > 200 && n_logged < 100, "{n_merged} keys are merged, {n_logged} are in the log");
+}
+
+#[tokio::test]
+async fn keys_are_bounded_in_number() {
+    let home = tempfile::tempdir().unwrap();
+    let settings = Settings { dedup_keys_merged: 40, dedup_keys_max: 100, ..settings(home.path()) };
+    let store = open(settings).await.unwrap();
+    let key = |n: u128| n.wrapping_mul(u128::MAX / 999);
+    for n in 0..1_000 {
+        store.commit(vec![append(deduped(&n.to_string(), key(n)))]).await.unwrap();
+    }
+    let n_dropped = store.gauges().dedup_keys_dropped;
+    assert!(n_dropped > 500, "{n_dropped} are dropped");
+    for n in 900..1_000 {
+        let again = store.commit(vec![append(deduped("again", key(n)))]).await.unwrap();
+        assert!(matches!(again[0], Reply::Duplicate(_)), "the newest are known: {n}");
+    }
+    let again = store.commit(vec![append(deduped("again", key(0)))]).await.unwrap();
+    assert!(matches!(again[0], Reply::Appended(_)), "the oldest is forgotten");
+    store.close().await.unwrap();
+    let n_merged = count(home.path(), "SELECT count(*) FROM dedup").await;
+    assert!(n_merged < 400, "{n_merged} are kept");
 }
 
 async fn count(home: &Path, sql: &'static str) -> i64 {
