@@ -32,7 +32,7 @@ pub async fn draft(plan: &Plan, event: Arc<Event>, now: Time, budget: Duration, 
                     let question = question(subject);
                     let (judgement, evaluation) = in_budget(&trigger, &question, until).await;
                     runs.extend(run_of(&trigger, &question, number, &judgement));
-                    evaluations.push(evaluation.to_keep());
+                    evaluations.push(evaluation.into_kept());
                 }
             }
             Err(reason) => {
@@ -66,16 +66,15 @@ fn run_of(trigger: &TriggerPlan, question: &Question, number: u32, judgement: &O
         Some(Judgement::No) => None,
         // What went wrong goes wrong again after the append, where it becomes a dead letter.
         Some(Judgement::Again(_) | Judgement::Dead(_)) | None => Some(judged_later(trigger, question, number, None)),
-        Some(judgement @ (Judgement::Go | Judgement::Hold)) => {
+        Some(Judgement::Go) => {
             let due = match due(trigger, question) {
                 Ok(due) => due,
                 Err(_) => return Some(judged_later(trigger, question, number, None)),
             };
-            let is_held = *judgement == Judgement::Hold;
-            if trigger.policy.recheck && due.is_some() && !is_held {
+            if trigger.policy.recheck && due.is_some() {
                 return Some(judged_later(trigger, question, number, due));
             }
-            match acting(trigger, question, due, is_held) {
+            match acting(trigger, question, due) {
                 Ok(acting) => Some(NewRun {
                     state: acting.state,
                     guard: acting.guard,
@@ -102,16 +101,12 @@ pub struct Acting {
 }
 
 /// The tasks of a run that goes, due when they are due.
-pub fn acting(trigger: &TriggerPlan, question: &Question, due: Option<Time>, is_held: bool) -> Result<Acting, String> {
-    let start = match (is_held, due) {
-        (true, _) => TaskState::Held,
-        (false, Some(_)) => TaskState::Scheduled,
-        (false, None) => TaskState::Running,
-    };
+pub fn acting(trigger: &TriggerPlan, question: &Question, due: Option<Time>) -> Result<Acting, String> {
+    let start = if due.is_some() { TaskState::Scheduled } else { TaskState::Running };
     let tasks: Vec<NewTask> = (0i32..)
         .zip(&trigger.actions)
         .map(|(ordinal, action)| {
-            let state = if action.needs.is_empty() || is_held { start } else { TaskState::WaitingNeeds };
+            let state = if action.needs.is_empty() { start } else { TaskState::WaitingNeeds };
             NewTask { action: Arc::clone(&action.name), ordinal, progress: Progress { state, due, ..Progress::READY } }
         })
         .collect();

@@ -150,7 +150,8 @@ pub struct Policy {
     /// What becomes of an evaluation that went wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_error: Option<OnError>,
-    /// What becomes of an evaluation that lacked a value.
+    /// What becomes of an evaluation that lacked a value. Without effect in this version, in which no source leaves a
+    /// value unknown; what is missing is an error, and `on_error` decides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_unknown: Option<OnUnknown>,
     /// What becomes of the tasks of a trigger that was disabled after their run began.
@@ -226,7 +227,8 @@ pub enum OnError {
     No,
 }
 
-/// What becomes of an evaluation that lacked a value.
+/// What becomes of an evaluation that lacked a value. Accepted, so that files written for later versions can be read
+/// by this one; nothing asks for it yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnUnknown {

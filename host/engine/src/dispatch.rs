@@ -5,9 +5,9 @@
 //! first is at work.
 
 mod lane;
+mod wakes;
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,9 +20,13 @@ use crate::run::{OpenRun, OpenTask, waits_for_time};
 use crate::time::Time;
 
 use lane::Lane;
+use wakes::{Wake, Wakes};
 
 /// What is due later than this stays in the store until its time is near.
 pub const HORIZON: Duration = Duration::from_secs(600);
+
+/// The runs that a lane may have in memory even where memory is full.
+pub const LANE_RUNS_MIN: u32 = 64;
 
 /// The open work in memory.
 pub struct Dispatch {
@@ -32,10 +36,11 @@ pub struct Dispatch {
     ring: VecDeque<Arc<str>>,
     /// The runs of each ordering key, in commit order; the first is at work.
     lines: HashMap<(Arc<str>, Arc<str>), VecDeque<RunId>>,
-    timers: BinaryHeap<Reverse<(Time, u64, Wake)>>,
-    n_timers: u64,
+    wakes: Wakes,
     /// Tasks that a door or a switch held back, to be looked at again when either changes.
     parked: HashMap<(RunId, usize), TaskState>,
+    /// All that is due by then was taken in.
+    covered: Time,
     bytes_held: usize,
     bounds: Bounds,
     /// Attempts under way that call a plugin.
@@ -57,13 +62,6 @@ pub struct Bounds {
     pub attempts_max: usize,
     /// The most of them that call a plugin.
     pub calls_max: usize,
-}
-
-/// What a timer wakes.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Wake {
-    Task(RunId, usize),
-    Lane(Arc<str>),
 }
 
 /// A task to be started.
@@ -98,8 +96,8 @@ impl Dispatch {
             lanes: HashMap::new(),
             ring: VecDeque::new(),
             lines: HashMap::new(),
-            timers: BinaryHeap::new(),
-            n_timers: 0,
+            wakes: Wakes::default(),
+            covered: began,
             parked: HashMap::new(),
             bytes_held: 0,
             bounds,
@@ -115,18 +113,44 @@ impl Dispatch {
         if self.runs.contains_key(&run.id) || run.state().is_over() {
             return;
         }
-        let is_far = run.due_first().is_some_and(|due| due > now + HORIZON) && run.order_key.is_none();
-        if is_far {
+        if run.order_key.is_none() && run.due_first().is_some_and(|due| self.is_far(due, now)) {
             return;
         }
         let first_task = run.tasks.first().map_or(i64::MAX, |task| task.id.seq());
-        let (runs_max, is_full) = (self.bounds.lane_runs_max, self.bytes_held > self.bounds.bytes_max);
+        let runs_max = if self.is_full() { LANE_RUNS_MIN as usize } else { self.bounds.lane_runs_max };
         let lane = self.lanes.entry(Arc::clone(&run.trigger)).or_default();
-        if lane.n_runs >= runs_max || is_full || lane.spilled_after.is_some() {
+        if lane.n_runs >= runs_max || lane.spilled_after.is_some() {
             lane.spill(first_task);
             return;
         }
         self.keep(run, now);
+    }
+
+    /// Whether memory holds as much as it may. Then a lane gets a few runs and no more: whatever fills the memory, a
+    /// connection that is down as a rule, is not to stop the others.
+    pub fn is_full(&self) -> bool {
+        self.bytes_held > self.bounds.bytes_max
+    }
+
+    /// Whether something is due so late that it is left to the store until its time is near. What was covered stays
+    /// so, even where the clock went back meanwhile.
+    pub fn is_far(&self, due: Time, now: Time) -> bool {
+        due > self.covered.max(now + HORIZON)
+    }
+
+    /// All that is due by then is being taken in.
+    pub fn cover(&mut self, until: Time) {
+        self.covered = self.covered.max(until);
+    }
+
+    /// Until when all that is due was taken in.
+    pub fn covered(&self) -> Time {
+        self.covered
+    }
+
+    /// Runs in which a task may wait for one that a person dropped.
+    pub fn waiting_in_vain(&self) -> Vec<RunId> {
+        self.runs.values().filter(|run| run.may_wait_in_vain()).map(|run| run.id).collect()
     }
 
     /// Takes in a run that was paged in for a lane, whatever its window.
@@ -190,7 +214,7 @@ impl Dispatch {
             .collect();
         for (at, due) in waiting {
             match due.filter(|due| *due > now) {
-                Some(due) => self.wake_at(due, Wake::Task(id, at)),
+                Some(due) => self.wakes.plan(due, Wake::Task(id, at)),
                 None => self.make_ready(id, at),
             }
         }
@@ -200,20 +224,29 @@ impl Dispatch {
     pub fn block(&mut self, start: Start, state: TaskState, until: Time) {
         self.free(start);
         self.parked.insert((start.run, start.task_at), state);
-        self.wake_at(until, Wake::Task(start.run, start.task_at));
+        self.wakes.plan(until, Wake::Task(start.run, start.task_at));
     }
 
-    /// An attempt has ended: its place in the lane is free.
+    /// An attempt has ended, and others may have its place. Its outcome is still to be settled.
+    pub fn ended(&mut self, start: Start) {
+        let Some(run) = self.runs.get_mut(&start.run) else { return };
+        let Some(lane) = self.lanes.get_mut(&run.trigger) else { return };
+        lane.n_trying = lane.n_trying.saturating_sub(1);
+        if let Some(task) = run.tasks.get_mut(start.task_at)
+            && std::mem::take(&mut task.is_calling)
+        {
+            self.n_calls -= 1;
+            lane.n_calls = lane.n_calls.saturating_sub(1);
+        }
+    }
+
+    /// An outcome is settled: the trigger's policy lets another attempt start.
     pub fn free(&mut self, start: Start) {
         let Some(run) = self.runs.get_mut(&start.run) else { return };
-        let task = &mut run.tasks[start.task_at];
-        task.is_busy = false;
-        let n_calls = u32::from(std::mem::take(&mut task.is_calling));
-        self.n_calls -= n_calls as usize;
+        run.tasks[start.task_at].is_busy = false;
         let trigger = Arc::clone(&run.trigger);
         if let Some(lane) = self.lanes.get_mut(&trigger) {
             lane.n_busy = lane.n_busy.saturating_sub(1);
-            lane.n_calls = lane.n_calls.saturating_sub(n_calls);
             if !lane.in_ring && !lane.ready.is_empty() {
                 lane.in_ring = true;
                 self.ring.push_back(trigger);
@@ -224,6 +257,7 @@ impl Dispatch {
     /// A run has no open task any more, or goes back to the store: the next one of its ordering key may begin.
     pub fn remove(&mut self, id: RunId, now: Time) {
         let Some(run) = self.runs.remove(&id) else { return };
+        self.wakes.forget(id, run.tasks.len());
         self.bytes_held = self.bytes_held.saturating_sub(run.bytes_held());
         if let Some(lane) = self.lanes.get_mut(&run.trigger) {
             lane.n_runs -= 1;
@@ -247,11 +281,7 @@ impl Dispatch {
 
     /// Wakes what is due.
     pub fn tick(&mut self, now: Time) {
-        while let Some(Reverse((due, _, _))) = self.timers.peek() {
-            if *due > now {
-                return;
-            }
-            let Some(Reverse((_, _, wake))) = self.timers.pop() else { return };
+        while let Some(wake) = self.wakes.next(now) {
             match wake {
                 Wake::Lane(trigger) => {
                     if let Some(lane) = self.lanes.get_mut(&trigger)
@@ -262,14 +292,13 @@ impl Dispatch {
                     }
                 }
                 Wake::Task(id, at) => {
-                    let is_due = |run: &OpenRun| {
-                        let task = &run.tasks[at];
-                        !task.is_busy
-                            && waits_for_time(task.progress.state)
-                            && task.progress.due.is_none_or(|due| due <= now)
+                    let task = self.runs.get(&id).and_then(|run| run.tasks.get(at));
+                    let Some(task) = task.filter(|task| !task.is_busy && waits_for_time(task.progress.state)) else {
+                        continue;
                     };
-                    if self.runs.get(&id).is_some_and(|run| at < run.tasks.len() && is_due(run)) {
-                        self.make_ready(id, at);
+                    match task.progress.due.filter(|due| *due > now) {
+                        Some(due) => self.wakes.plan(due, Wake::Task(id, at)),
+                        None => self.make_ready(id, at),
                     }
                 }
             }
@@ -291,7 +320,7 @@ impl Dispatch {
 
     /// When something is due next.
     pub fn due_next(&self) -> Option<Time> {
-        self.timers.peek().map(|Reverse((due, _, _))| *due)
+        self.wakes.due_next()
     }
 
     /// The next task to be started, where so many attempts are under way: it is one of them from now on.
@@ -307,7 +336,7 @@ impl Dispatch {
             let Some(trigger) = self.ring.pop_front() else { break };
             let Some(lane) = self.lanes.get_mut(&trigger) else { continue };
             let defined = plan.trigger(&trigger);
-            if lane.n_busy as usize >= n_free {
+            if lane.n_trying as usize >= n_free {
                 self.ring.push_back(trigger);
                 n_passed += 1;
                 continue;
@@ -315,7 +344,7 @@ impl Dispatch {
             if !lane.may_start(defined.map(|trigger| &**trigger), now) {
                 lane.in_ring = false;
                 if let Some(until) = lane.until.take() {
-                    self.wake_at(until, Wake::Lane(trigger));
+                    self.wakes.plan(until, Wake::Lane(trigger));
                 }
                 continue;
             }
@@ -329,6 +358,7 @@ impl Dispatch {
                 n_passed += 1;
                 continue;
             }
+            n_passed = 0;
             // The lane's next turn comes after the others'.
             self.ring.push_back(Arc::clone(&trigger));
             let start = Start { run: id, task_at: at };
@@ -356,7 +386,7 @@ impl Dispatch {
             && let Some(blocked) = doors.peek(&send.connection)
         {
             self.parked.insert((start.run, start.task_at), blocked.state);
-            self.wake_at(blocked.until, Wake::Task(start.run, start.task_at));
+            self.wakes.plan(blocked.until, Wake::Task(start.run, start.task_at));
             return false;
         }
         task.is_busy = true;
@@ -367,6 +397,7 @@ impl Dispatch {
         let trigger_name = Arc::clone(&run.trigger);
         if let Some(lane) = self.lanes.get_mut(&trigger_name) {
             lane.started(trigger, now);
+            lane.n_trying += 1;
             lane.n_calls += n_calls;
         }
         true
@@ -374,10 +405,7 @@ impl Dispatch {
 
     /// A lane that has room again and more in the store: the trigger, and the last task that it has seen.
     pub fn wants(&mut self) -> Option<(Arc<str>, i64)> {
-        if self.bytes_held > self.bounds.bytes_max {
-            return None;
-        }
-        let half = self.bounds.lane_runs_max / 2;
+        let half = if self.is_full() { LANE_RUNS_MIN as usize } else { self.bounds.lane_runs_max } / 2;
         let lane = self.lanes.iter_mut().find(|(_, lane)| lane.wants_more(half));
         lane.map(|(trigger, lane)| (Arc::clone(trigger), lane.begin_load()))
     }
@@ -435,11 +463,6 @@ impl Dispatch {
             lane.in_ring = true;
             self.ring.push_back(trigger);
         }
-    }
-
-    fn wake_at(&mut self, due: Time, wake: Wake) {
-        self.n_timers += 1;
-        self.timers.push(Reverse((due, self.n_timers, wake)));
     }
 }
 

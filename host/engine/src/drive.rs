@@ -69,8 +69,6 @@ pub(crate) struct Driver {
     load_from: Time,
     /// Runs that left memory since the load under way began.
     left: HashSet<RunId>,
-    /// Until when due work has been paged in.
-    due_until: Time,
     stop: Option<oneshot::Sender<()>>,
 }
 
@@ -79,8 +77,8 @@ impl Driver {
     pub(crate) async fn recover(shared: Arc<Shared>, notes: mpsc::Receiver<Note>) -> Result<Self, StoreError> {
         let now = shared.tools.clock.now();
         let mut dispatch = Dispatch::new(shared.settings.bounds(), now);
-        let due_until = load::recover(&shared, &mut dispatch, now).await?;
-        Ok(Self {
+        load::recover(&shared, &mut dispatch, now).await?;
+        let mut driver = Self {
             shared,
             notes,
             dispatch,
@@ -92,9 +90,11 @@ impl Driver {
             load: None,
             load_from: now,
             left: HashSet::new(),
-            due_until,
             stop: None,
-        })
+        };
+        let runs = driver.dispatch.waiting_in_vain();
+        runs.into_iter().for_each(|run| driver.follow_dropped(run));
+        Ok(driver)
     }
 
     /// Works until it is stopped, or until the store can no longer be written.
@@ -112,7 +112,7 @@ impl Driver {
                 return;
             }
             if let Err(err) = self.wait().await {
-                tracing::error!(error = &err as &dyn std::error::Error, "commit outcomes: stopping");
+                tracing::error!(error = &err as &dyn std::error::Error, "carry open work on: stopping");
                 self.shared.fail(err);
                 return;
             }
@@ -123,7 +123,10 @@ impl Driver {
     async fn wait(&mut self) -> Result<(), StoreError> {
         let now = self.shared.tools.clock.now();
         let load_from = (self.load.is_none() && self.load_from > now).then_some(self.load_from);
-        let due = [self.dispatch.due_next(), Some(self.due_until - load::AHEAD), load_from].into_iter().flatten().min();
+        let due = [self.dispatch.due_next(), Some(self.dispatch.covered() - load::AHEAD), load_from]
+            .into_iter()
+            .flatten()
+            .min();
         let sleep = due.map_or(Duration::MAX, |due| due.since(now)).min(Duration::from_secs(60));
         tokio::select! {
             biased;
@@ -158,10 +161,11 @@ impl Driver {
         self.shared.counters.open_in_memory(n_runs, bytes);
         let now = self.shared.tools.clock.now();
         self.dispatch.tick(now);
-        if now + load::AHEAD >= self.due_until {
-            let after = self.due_until;
-            self.due_until = now + crate::dispatch::HORIZON;
-            self.loads.push_back(Load::Due { after, until: self.due_until });
+        let after = self.dispatch.covered();
+        if now + load::AHEAD >= after {
+            let until = now + crate::dispatch::HORIZON;
+            self.dispatch.cover(until);
+            self.loads.push_back(Load::Due { after, until });
         }
         Ok(())
     }
@@ -230,17 +234,19 @@ impl Driver {
     }
 
     fn ended(&mut self, ended: Result<(tokio::task::Id, Ended), tokio::task::JoinError>) {
+        let id = match &ended {
+            Ok((id, _)) => *id,
+            Err(err) => err.id(),
+        };
+        let start = self.starts.remove(&id);
+        if let Some(start) = start {
+            self.dispatch.ended(start);
+        }
         match ended {
-            Ok((id, Ended::Many(many))) => {
-                self.starts.remove(&id);
-                self.pending.extend(many);
-            }
-            Ok((id, ended)) => {
-                self.starts.remove(&id);
-                self.pending.push_back(ended);
-            }
+            Ok((_, Ended::Many(many))) => self.pending.extend(many),
+            Ok((_, ended)) => self.pending.push_back(ended),
             Err(err) => {
-                let Some(start) = self.starts.remove(&err.id()) else { return };
+                let Some(start) = start else { return };
                 // The attempt is lost, the task is not: a person looks at it, and the others go on.
                 tracing::error!(error = &err as &dyn std::error::Error, run = %start.run, "an attempt panicked");
                 self.pending.push_back(Ended::panicked(start, self.shared.tools.clock.now()));

@@ -3,6 +3,7 @@
 mod ask;
 mod counters;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -89,7 +90,7 @@ impl Settings {
     }
 }
 
-/// A running engine. Dropping it does not stop it; [`Engine::stop`] does.
+/// A running engine. [`Engine::stop`] ends it in order; dropped without that, it ends as in a crash.
 pub struct Engine {
     shared: Arc<Shared>,
     notes: mpsc::Sender<Note>,
@@ -230,15 +231,21 @@ impl Engine {
         let (kind, actor) = (Some(kind.into()), Some(actor.to_owned()));
         let detail = AttemptDetail { kind, actor, ..AttemptDetail::default() }.write();
         let moved = DeadMove { tasks, now, to, detail };
-        let replies = self.shared.tools.store.commit(vec![Command::Dead(moved)]).await?;
-        let Some(Reply::Moved(moved)) = replies.into_iter().next() else { return Ok(0) };
-        let count = u32::try_from(moved.len()).unwrap_or(u32::MAX);
-        let mut runs: Vec<RunId> = moved.into_iter().map(|(_, run)| run).collect();
-        runs.dedup();
-        if !runs.is_empty() {
-            self.tell(Note::Reload(runs)).await;
-        }
-        Ok(count)
+        let (shared, notes) = (Arc::clone(&self.shared), self.notes.clone());
+        // A task of its own: if the caller goes away after the commit, the driver still hears of it.
+        let moving = tasks::spawn("dead", async move {
+            let replies = shared.tools.store.commit(vec![Command::Dead(moved)]).await?;
+            let Some(Reply::Moved(moved)) = replies.into_iter().next() else { return Ok(0) };
+            let count = u32::try_from(moved.len()).unwrap_or(u32::MAX);
+            let n_back = moved.iter().filter(|moved| moved.begins_again).count();
+            shared.counters.reopened(n_back);
+            let runs: BTreeSet<RunId> = moved.into_iter().map(|moved| moved.run).collect();
+            if !runs.is_empty() {
+                tell(&notes, Note::Reload(runs.into_iter().collect())).await;
+            }
+            Ok::<u32, StoreError>(count)
+        });
+        moving.await.unwrap_or(Err(StoreError::Full("the host is stopping")))
     }
 
     /// Cancels a run: nothing of it is tried any more. Says whether there was anything to cancel; durable then.
@@ -295,9 +302,13 @@ impl Engine {
     }
 
     async fn tell(&self, note: Note) {
-        if self.notes.send(note).await.is_err() {
-            tracing::debug!("the driver has stopped");
-        }
+        tell(&self.notes, note).await;
+    }
+}
+
+async fn tell(notes: &mpsc::Sender<Note>, note: Note) {
+    if notes.send(note).await.is_err() {
+        tracing::debug!("the driver has stopped");
     }
 }
 

@@ -53,7 +53,7 @@ pub struct PluginAsked {
 impl Evaluation {
     /// The evaluation as it is kept with its event: conditions that worked log for whoever explains or tries, and
     /// not for the disk.
-    pub(crate) fn to_keep(mut self) -> Self {
+    pub(crate) fn into_kept(mut self) -> Self {
         if self.verdict != VerdictWord::Error {
             self.plugins.iter_mut().for_each(|plugin| plugin.log.clear());
         }

@@ -3,15 +3,23 @@
 //! An expression sees `event` (its attributes, its extensions, and `event.data`), `subject`, `now` and `facts`. It is
 //! bounded when it is saved: 4 KiB, comprehensions not nested, patterns of `matches` literal.
 
+mod meter;
+mod pattern;
+mod prepare;
 mod value;
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use cel::common::ast::{EntryExpr, Expr as Ast, IdedExpr, LiteralValue};
+use cel::common::ast::{Expr as Ast, IdedExpr};
 use cel::common::value::CowVal;
 use cel::context::VariableResolver;
-use cel::{Context, Env, Program, Value};
+use cel::{Context, Value};
 
+pub use meter::STEPS_MAX;
+
+use self::meter::{Meter, PatternVal, TollVal};
+use self::prepare::{ENV, Prepared, Prop};
+use self::value::Lender;
 use crate::event::Event;
 use crate::pattern::cut;
 use crate::time::Time;
@@ -20,20 +28,16 @@ use crate::time::Time;
 pub const EXPR_BYTES_MAX: usize = 4 << 10;
 /// The longest list that an expression may walk; a longer one is an error of the evaluation.
 pub const LIST_ITEMS_MAX: usize = 10_000;
-/// The largest compiled pattern of `matches`.
-const REGEX_BYTES_MAX: usize = 256 << 10;
 /// The most operands that are shown to people.
 const OPERANDS_MAX: usize = 16;
-
-static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+/// The names that an expression may use.
+const NAMES: [&str; 4] = ["event", "subject", "now", "facts"];
 
 /// A compiled expression.
 #[derive(Debug)]
 pub struct Expr {
     source: Arc<str>,
-    program: Program,
-    /// Whether data has to be copied into CEL's own maps first: a map literal can only be compared with those.
-    is_eager: bool,
+    prepared: Prepared,
 }
 
 /// What an expression may look at.
@@ -52,19 +56,7 @@ pub struct Scope<'a> {
 impl Expr {
     /// Compiles an expression, or says what is wrong with it.
     pub fn compile(source: &str) -> Result<Self, String> {
-        if source.len() > EXPR_BYTES_MAX {
-            return Err(format!("longer than {EXPR_BYTES_MAX} bytes"));
-        }
-        let program = ENV.compile(source).map_err(|err| err.to_string())?;
-        let mut check = Check::default();
-        check.visit(program.expression(), 0)?;
-        for name in program.references().variables() {
-            let local = check.locals.iter().any(|local| local == name);
-            if !local && !matches!(name, "event" | "subject" | "now" | "facts") {
-                return Err(format!("unknown name `{name}`: event, subject, now and facts are known"));
-            }
-        }
-        Ok(Self { source: source.into(), program, is_eager: check.has_map })
+        Ok(Self { source: source.into(), prepared: prepare::prepare(source)? })
     }
 
     /// The expression as it was written.
@@ -74,7 +66,7 @@ impl Expr {
 
     /// Whether the expression holds. `Err` says why that cannot be said.
     pub fn holds(&self, scope: Scope<'_>) -> Result<bool, String> {
-        match self.run(self.program.expression(), scope)? {
+        match self.run(&self.prepared.ast, scope)? {
             Value::Bool(bool) => Ok(bool),
             other => Err(format!("gave {}, not true or false", other.type_of())),
         }
@@ -83,7 +75,7 @@ impl Expr {
     /// What the expression looked at: each path into the event or the facts, with its value, cut.
     pub fn operands(&self, scope: Scope<'_>) -> Vec<(String, String)> {
         let mut paths = Vec::new();
-        collect(self.program.expression(), &mut paths);
+        collect(&self.prepared.ast, &mut paths);
         paths.truncate(OPERANDS_MAX);
         paths
             .into_iter()
@@ -98,89 +90,45 @@ impl Expr {
     }
 
     fn run(&self, expr: &IdedExpr, scope: Scope<'_>) -> Result<Value, String> {
-        let resolver = Resolver { scope, is_eager: self.is_eager };
+        let meter = Meter::new();
+        let resolver = Resolver { scope, prepared: &self.prepared, meter: &meter };
         let mut context = Context::with_env(Arc::clone(&ENV));
         context.set_variable_resolver(&resolver);
         // Two steps, because the second may hand out borrows of the context.
         let outcome = Value::resolve(expr, &context);
+        if meter.is_spent() {
+            return Err(format!("would take more than {STEPS_MAX} steps with this event"));
+        }
         outcome.map_err(|err| cut(&err.to_string()))
     }
 }
 
 struct Resolver<'a> {
     scope: Scope<'a>,
-    is_eager: bool,
+    prepared: &'a Prepared,
+    meter: &'a Meter,
 }
 
 impl VariableResolver for Resolver<'_> {
     fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
+        let lender = Lender { is_eager: self.prepared.has_map, meter: self.meter };
         match variable {
-            "event" => Some(value::event(self.scope.event, self.is_eager)),
+            "event" => Some(lender.event(self.scope.event)),
             "subject" => Some(value::text(self.scope.subject)),
             "now" => Some(value::time(self.scope.now)),
-            "facts" => Some(value::json(self.scope.facts, self.is_eager)),
-            _ => None,
+            "facts" => Some(lender.json(self.scope.facts)),
+            other => match Prop::named(other)? {
+                Prop::Pattern(at) => {
+                    let pattern = self.prepared.patterns.get(at)?;
+                    Some(CowVal::owned(PatternVal { pattern, meter: self.meter }))
+                }
+                Prop::Toll(at) => {
+                    let n_nodes = *self.prepared.tolls.get(at)?;
+                    Some(CowVal::owned(TollVal { n_nodes, meter: self.meter }))
+                }
+            },
         }
     }
-}
-
-/// What the bounds of an expression need to know of it.
-#[derive(Default)]
-struct Check {
-    has_map: bool,
-    locals: Vec<String>,
-}
-
-impl Check {
-    fn visit(&mut self, expr: &IdedExpr, n_comprehensions: usize) -> Result<(), String> {
-        match &expr.expr {
-            Ast::Unspecified | Ast::Ident(_) | Ast::Literal(_) => Ok(()),
-            Ast::Select(select) => self.visit(&select.operand, n_comprehensions),
-            Ast::List(list) => list.elements.iter().try_for_each(|item| self.visit(item, n_comprehensions)),
-            Ast::Map(map) => {
-                self.has_map = true;
-                map.entries.iter().try_for_each(|entry| match &entry.expr {
-                    EntryExpr::MapEntry(entry) => {
-                        self.visit(&entry.key, n_comprehensions)?;
-                        self.visit(&entry.value, n_comprehensions)
-                    }
-                    EntryExpr::StructField(field) => self.visit(&field.value, n_comprehensions),
-                })
-            }
-            Ast::Struct(_) => Err("structs are not known here".into()),
-            Ast::Comprehension(inner) => {
-                if n_comprehensions > 0 {
-                    return Err("a comprehension within a comprehension would cost too much".into());
-                }
-                self.locals.extend([inner.iter_var.clone(), inner.accu_var.clone()]);
-                self.locals.extend(inner.iter_var2.clone());
-                self.visit(&inner.iter_range, n_comprehensions)?;
-                [&inner.accu_init, &inner.loop_cond, &inner.loop_step, &inner.result]
-                    .into_iter()
-                    .try_for_each(|part| self.visit(part, n_comprehensions + 1))
-            }
-            Ast::Call(call) => {
-                if call.func_name == "matches" {
-                    literal_regex(call.args.last())?;
-                }
-                if let Some(target) = &call.target {
-                    self.visit(target, n_comprehensions)?;
-                }
-                call.args.iter().try_for_each(|item| self.visit(item, n_comprehensions))
-            }
-        }
-    }
-}
-
-fn literal_regex(pattern: Option<&IdedExpr>) -> Result<(), String> {
-    let Some(Ast::Literal(LiteralValue::String(text))) = pattern.map(|pattern| &pattern.expr) else {
-        return Err("the pattern of `matches` has to be a literal".into());
-    };
-    regex::RegexBuilder::new(text.inner())
-        .size_limit(REGEX_BYTES_MAX)
-        .build()
-        .map(|_| ())
-        .map_err(|err| format!("the pattern of `matches`: {err}"))
 }
 
 /// The longest paths, such as `event.data.new.status`, that do not begin at a variable of a comprehension.
@@ -210,7 +158,7 @@ fn collect<'a>(expr: &'a IdedExpr, paths: &mut Vec<(String, &'a IdedExpr)>) {
 
 fn path_of(expr: &IdedExpr) -> Option<String> {
     match &expr.expr {
-        Ast::Ident(name) if matches!(name.as_str(), "event" | "subject" | "now" | "facts") => Some(name.clone()),
+        Ast::Ident(name) if NAMES.contains(&name.as_str()) => Some(name.clone()),
         Ast::Select(select) if !select.test => Some(format!("{}.{}", path_of(&select.operand)?, select.field)),
         Ast::Unspecified
         | Ast::Ident(_)
@@ -269,6 +217,10 @@ mod tests {
         check("!facts.customer.opted_out", json!({}), true);
         check("now - event.time == duration('60s')", json!({}), true);
         check("event.data.name.matches('^a+$')", json!({"name": "aaa"}), true);
+        check("matches(event.data.name, 'b') || matches(event.data.name, 'a')", json!({"name": "aaa"}), true);
+        check("event.data.name.matches('^\\\\w+$')", json!({"name": "é"}), true);
+        check("event.data.name.matches('\\\\bé\\\\b')", json!({"name": "a é"}), true);
+        check("event.data.l.filter(x, x.matches('^a')).map(x, size(x)) == [2]", json!({"l": ["ab", "b"]}), true);
     }
 
     #[test]
@@ -289,6 +241,7 @@ mod tests {
             ("event.data.total", json!({"total": 2}), "not true or false"),
             ("event.data.a.b", json!({"a": 1}), ""),
             ("event.data.l.all(x, true)", json!({"l": vec![1; LIST_ITEMS_MAX + 1]}), "10000"),
+            ("event.data.n.matches('1')", json!({"n": 1}), "matches"),
         ] {
             let message = holds(source, data).unwrap_err();
             assert!(message.contains(words), "{source}: {message}");
@@ -304,11 +257,44 @@ mod tests {
             ("event.data.a.matches(event.data.b)", "literal"),
             ("event.data.a.matches('(')", "matches"),
             ("event.data.a.matches('(a{1000}){1000}')", "matches"),
+            (".matches(event.data.a, event.data.b)", "literal"),
+            ("event.data.a.matches('a', 'b')", "a text and a pattern"),
         ] {
             let message = Expr::compile(source).unwrap_err();
             assert!(message.contains(words), "{source}: {message}");
         }
         assert!(Expr::compile(&"a".repeat(EXPR_BYTES_MAX + 1)).is_err());
+    }
+
+    /// Each of these took from seconds to minutes where patterns were compiled at every call and nothing was counted.
+    #[test]
+    fn an_evaluation_is_bounded() {
+        let n_items = u32::try_from(LIST_ITEMS_MAX).unwrap();
+        let texts: Vec<String> = (0..n_items).map(|n| format!("{n:090}")).collect();
+        let numbers: Vec<u32> = (0..n_items).collect();
+        check("event.data.l.exists(x, x.matches('^\\\\w{5}@'))", json!({"l": texts}), false);
+        check("event.data.l.exists(x, x > 9998)", json!({"l": numbers}), true);
+        let long = "ab".repeat(450_000);
+        let keys: serde_json::Map<_, _> = (0..100_000).map(|n| (n.to_string(), json!(0))).collect();
+        let mut random = 1_u32;
+        let coins: String = (0..900_000)
+            .map(|_| {
+                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                if random >> 31 == 0 { 'a' } else { 'b' }
+            })
+            .collect();
+        for (source, data) in [
+            ("event.data.l.exists(x, !(x in event.data.l))", json!({"l": numbers})),
+            ("event.data.l.exists(x, event.data.long.contains('c'))", json!({"l": numbers, "long": long})),
+            ("event.data.l.map(x, event.data.long + 'c').size() == 0", json!({"l": numbers, "long": long})),
+            ("event.data.exists(k, k == 'x' || k == 'y' || k == 'z')", json!(keys)),
+            ("event.data.coins.matches('a(a|b){500}c')", json!({"coins": coins})),
+        ] {
+            let message = holds(source, data).unwrap_err();
+            assert!(message.contains("steps"), "{source}: {message}");
+        }
+        let concatenated = format!("size(event.data.long{}) < 0", " + event.data.long".repeat(200));
+        assert!(holds(&concatenated, json!({"long": long})).unwrap_err().contains("steps"));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::definition::{OnError, OnUnknown};
+use crate::definition::OnError;
 use crate::evaluation::{Evaluation, PluginAsked, VerdictWord, lines_of};
 use crate::event::Event;
 use crate::expr::Scope;
@@ -25,8 +25,6 @@ pub enum Judgement {
     Go,
     /// They do not.
     No,
-    /// A value was missing, and a person is to say.
-    Hold,
     /// It went wrong for a reason that may pass.
     Again(String),
     /// It went wrong for good, and a person is to know.
@@ -82,15 +80,6 @@ pub async fn judge(trigger: &TriggerPlan, question: &Question) -> (Judgement, Ev
         }
     };
     (judgement, evaluation)
-}
-
-/// What follows where a value was missing.
-pub fn unknown(policy: OnUnknown) -> Judgement {
-    match policy {
-        OnUnknown::Hold => Judgement::Hold,
-        OnUnknown::No => Judgement::No,
-        OnUnknown::Yes => Judgement::Go,
-    }
 }
 
 /// Whether judging a trigger calls a plugin, so that it takes time.

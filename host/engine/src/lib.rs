@@ -5,7 +5,7 @@
 //!   │
 //! route     which triggers match: one index over the patterns of all of them
 //!   │
-//! judge     do the conditions hold: Go | No (the condition that decided) | Hold | Again | Dead
+//! judge     do the conditions hold: Go | No (the condition that decided) | Again | Dead
 //!   │       within a budget; what is undecided then is judged after the append
 //! append    ONE group commit: events, evaluations, runs, tasks; only now is the event acknowledged
 //!   │

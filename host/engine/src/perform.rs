@@ -54,6 +54,8 @@ pub struct Attempt {
     pub outputs: Arc<Value>,
     /// The message, where an earlier try rendered it.
     pub rendered: Option<Arc<Rendered>>,
+    /// Whether the first attempt on record holds the message.
+    pub is_request_kept: bool,
 }
 
 /// What came of an attempt.
@@ -132,7 +134,7 @@ async fn perform_send(tools: &Tools, attempt: &Attempt, action: &ActionPlan, sen
             performed
         }
     };
-    if matches!(performed.end, End::Retry { .. } | End::Dead { .. }) && attempt.tries == 0 {
+    if matches!(performed.end, End::Retry { .. } | End::Dead { .. }) && !attempt.is_request_kept {
         performed.detail.request = Some(rendered.to_request());
     }
     performed.rendered = Some(rendered);

@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 pub use build::{ConnectionInput, OptionsCheck, PlanInput, PluginInput, TriggerInput, VersionInput};
-pub use policy::{GuardPlan, Order, PolicyPlan, Rate, RetryPlan};
+pub use policy::{GuardPlan, Order, PolicyPlan, RETRY_WAIT_MIN, Rate, RetryPlan, TIMEOUT_MIN};
 
 use crate::definition::Switch;
 use crate::event::Event;

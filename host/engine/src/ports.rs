@@ -15,8 +15,8 @@ pub use plugin::{
 pub use sink::{Failure, FailureKind, Message, Receipt, Refusal, SendError, Sink};
 pub use store::{
     AttemptView, Catalog, Conflict, DeadFilter, DeadView, EventFilter, EventView, Ledger, Object, ObjectChange, Page,
-    PluginVersion, RunFilter, RunView, Snapshot, Store, StoreError, SubjectView, TaskView, VersionView,
-    Work, WorkPage,
+    PluginVersion, Rows, RunFilter, RunView, Snapshot, Store, StoreError, SubjectView, TaskView, VersionView, Work,
+    WorkPage,
 };
 
 use crate::time::Time;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
+use tokio::sync::oneshot;
 
 use crate::evaluation::read_detail;
 use crate::event::Event;
@@ -36,6 +37,8 @@ pub struct OpenRun {
     pub outputs: Arc<Value>,
     /// A person has cancelled it; what is under way ends, and nothing new begins.
     pub is_cancelled: bool,
+    /// They wait for the end of what is under way, to hear that the cancelling is durable.
+    pub cancellers: Vec<oneshot::Sender<bool>>,
 }
 
 /// A task of an open run.
@@ -60,6 +63,8 @@ pub struct OpenTask {
     pub is_calling: bool,
     /// The message that its first try rendered.
     pub rendered: Option<Arc<Rendered>>,
+    /// Whether the first attempt on record holds it; else every one has to.
+    pub is_request_kept: bool,
 }
 
 impl OpenTask {
@@ -75,13 +80,15 @@ impl OpenTask {
             is_busy: false,
             is_calling: false,
             rendered: None,
+            is_request_kept: false,
         }
     }
 
     fn stored(task: &TaskView) -> Self {
         let last = task.attempts.last().filter(|attempt| !attempt.result.begins_anew());
         let first_try = last.and_then(|attempt| read_detail(&attempt.detail).since_us).map(Time);
-        let request = task.attempts.first().and_then(|attempt| read_detail(&attempt.detail).request);
+        let mut requests = task.attempts.iter().map(|attempt| (attempt.number, read_detail(&attempt.detail).request));
+        let request = requests.find_map(|(number, request)| Some((number, request?)));
         Self {
             id: task.id,
             action: Arc::clone(&task.action),
@@ -92,7 +99,8 @@ impl OpenTask {
             is_again: true,
             is_busy: false,
             is_calling: false,
-            rendered: request.map(|request| Arc::new(Rendered::from_request(request))),
+            is_request_kept: request.as_ref().is_some_and(|(number, _)| *number == 1),
+            rendered: request.map(|(_, request)| Arc::new(Rendered::from_request(request))),
         }
     }
 }
@@ -112,6 +120,7 @@ impl OpenRun {
             tasks: tasks_from(ids.task_first, &new.tasks),
             outputs: Arc::new(Value::Object(Map::new())),
             is_cancelled: false,
+            cancellers: Vec::new(),
         }
     }
 
@@ -135,12 +144,20 @@ impl OpenRun {
             tasks: view.tasks.iter().map(OpenTask::stored).collect(),
             outputs: Arc::new(Value::Object(outputs)),
             is_cancelled: false,
+            cancellers: Vec::new(),
         })
     }
 
     /// What the run is.
     pub fn state(&self) -> RunState {
         RunState::of_tasks(self.tasks.iter().map(|task| task.progress.state))
+    }
+
+    /// Whether a task of it was cancelled, and another may wait for that one: the end of what a person dropped may
+    /// have been missed by a crash.
+    pub fn may_wait_in_vain(&self) -> bool {
+        let any = |state| self.tasks.iter().any(|task| task.progress.state == state);
+        any(TaskState::Cancelled) && any(TaskState::WaitingNeeds)
     }
 
     /// Whether an attempt of it was made.

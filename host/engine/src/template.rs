@@ -4,24 +4,23 @@
 //! escaped for HTML, and what is undefined is an error. Rendering is one pass: what an event, a fact or an output
 //! says is never rendered again, whatever it looks like.
 
+mod bounded;
+mod compile;
 mod scope;
 
-use std::sync::LazyLock;
-
-use minijinja::{AutoEscape, Environment, Expression, UndefinedBehavior};
+use minijinja::{Environment, Expression};
 use serde_json::{Map, Value};
 
+pub use bounded::RENDERED_BYTES_MAX;
 pub use scope::Scope;
 
+use self::bounded::{Allowance, Kept};
+use self::compile::compile;
 use crate::pattern::cut;
 use crate::problem::Problem;
 
 /// The longest template, in bytes.
 pub const TEMPLATE_BYTES_MAX: usize = 64 << 10;
-/// How many steps of the template engine one rendering may take.
-const FUEL: u64 = 200_000;
-/// The names that every template may use.
-const NAMES: [&str; 7] = ["event", "subject", "now", "facts", "tasks", "trigger", "run"];
 
 /// A JSON value in which strings are templates.
 #[derive(Debug)]
@@ -33,9 +32,9 @@ enum Node {
     /// A path such as `event.data.new.id`, which is most of what people write.
     Path(Box<[Box<str>]>),
     /// Any other whole expression.
-    Whole(Expression<'static, 'static>),
+    Whole(Expression<'static, 'static>, Place),
     /// Text with expressions or statements in it, the only template of an environment of its own.
-    Text(Box<Environment<'static>>),
+    Text(Box<Environment<'static>>, Place),
     List(Vec<Node>),
     Object(Vec<(String, Node)>),
 }
@@ -57,6 +56,19 @@ impl Template {
         if problems.is_empty() { Ok(Self(node)) } else { Err(problems) }
     }
 
+    /// Compiles the options of a send: secrets may be named in `headers`, and nowhere else.
+    pub fn options(map: &Map<String, Value>) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let nodes = map
+            .iter()
+            .map(|(name, value)| {
+                let place = if name == "headers" { Place::Headers } else { Place::Anywhere };
+                (name.clone(), compile(value, place, name, &mut problems))
+            })
+            .collect();
+        if problems.is_empty() { Ok(Self(Node::Object(nodes))) } else { Err(problems) }
+    }
+
     /// Compiles one string.
     pub fn text(text: &str) -> Result<Self, Vec<Problem>> {
         Self::compile(&Value::String(text.to_owned()), Place::Anywhere)
@@ -64,12 +76,12 @@ impl Template {
 
     /// The value with every template filled in.
     pub fn render(&self, scope: &Scope) -> Result<Value, String> {
-        render(&self.0, scope)
+        render(&self.0, scope, &mut Allowance::new())
     }
 
     /// The value as text: a string as it is, anything else as JSON.
     pub fn render_text(&self, scope: &Scope) -> Result<String, String> {
-        Ok(match render(&self.0, scope)? {
+        Ok(match self.render(scope)? {
             Value::String(text) => text,
             other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
                 other.to_string()
@@ -81,142 +93,41 @@ impl Template {
     pub fn constant(&self) -> Option<&Value> {
         match &self.0 {
             Node::Const(value) => Some(value),
-            Node::Path(_) | Node::Whole(_) | Node::Text(_) | Node::List(_) | Node::Object(_) => None,
+            Node::Path(_) | Node::Whole(..) | Node::Text(..) | Node::List(_) | Node::Object(_) => None,
         }
     }
 }
 
-static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
-    let mut env = Environment::new();
-    env.set_undefined_behavior(UndefinedBehavior::Strict);
-    env.set_auto_escape_callback(|_| AutoEscape::None);
-    env.set_fuel(Some(FUEL));
-    env.set_recursion_limit(64);
-    env.set_formatter(|out, _, value| {
-        let written = match value.as_str() {
-            Some(text) => out.write_str(text),
-            None if value.is_undefined() => {
-                return Err(minijinja::Error::from(minijinja::ErrorKind::UndefinedError));
-            }
-            None => out.write_str(&to_json(value)?.to_string()),
-        };
-        written.map_err(minijinja::Error::from)
-    });
-    // The built-in one escapes for HTML.
-    env.add_filter("tojson", |value: minijinja::Value| to_json(&value).map(|json| json.to_string()));
-    env
-});
-
-fn to_json(value: &minijinja::Value) -> Result<Value, minijinja::Error> {
-    serde_json::to_value(value)
-        .map_err(|err| minijinja::Error::new(minijinja::ErrorKind::BadSerialization, err.to_string()))
-}
-
-fn compile(value: &Value, place: Place, path: &str, problems: &mut Vec<Problem>) -> Node {
-    match value {
-        Value::String(text) => text_node(text, place).unwrap_or_else(|message| {
-            problems.push(Problem::at(path, message));
-            Node::Const(Value::Null)
-        }),
-        Value::Array(items) => {
-            let nodes: Vec<Node> = items
-                .iter()
-                .enumerate()
-                .map(|(at, item)| compile(item, place, &format!("{path}[{at}]"), problems))
-                .collect();
-            if nodes.iter().all(|node| matches!(node, Node::Const(_))) {
-                Node::Const(value.clone())
-            } else {
-                Node::List(nodes)
-            }
-        }
-        Value::Object(map) => {
-            let nodes: Vec<(String, Node)> = map
-                .iter()
-                .map(|(name, inner)| {
-                    let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                    (name.clone(), compile(inner, place, &path, problems))
-                })
-                .collect();
-            if nodes.iter().all(|(_, node)| matches!(node, Node::Const(_))) {
-                Node::Const(value.clone())
-            } else {
-                Node::Object(nodes)
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => Node::Const(value.clone()),
-    }
-}
-
-fn text_node(text: &str, place: Place) -> Result<Node, String> {
-    if text.len() > TEMPLATE_BYTES_MAX {
-        return Err(format!("a template may have {TEMPLATE_BYTES_MAX} bytes"));
-    }
-    if !text.contains("{{") && !text.contains("{%") && !text.contains("{#") {
-        return Ok(Node::Const(Value::String(text.to_owned())));
-    }
-    let whole = text
-        .strip_prefix("{{")
-        .and_then(|rest| rest.strip_suffix("}}"))
-        .filter(|inner| !inner.contains("{{") && !inner.contains("}}") && !inner.contains("{%"));
-    if let Some(inner) = whole {
-        let expression = inner.trim();
-        let compiled = ENVIRONMENT.compile_expression_owned(expression.to_owned()).map_err(|err| message(&err))?;
-        check_names(compiled.undeclared_variables(false), place)?;
-        return Ok(match path(expression) {
-            Some(path) => Node::Path(path),
-            None => Node::Whole(compiled),
-        });
-    }
-    let mut env = ENVIRONMENT.clone();
-    env.add_template_owned("template", text.to_owned()).map_err(|err| message(&err))?;
-    let names = env.get_template("template").map_err(|err| message(&err))?.undeclared_variables(false);
-    check_names(names, place)?;
-    Ok(Node::Text(Box::new(env)))
-}
-
-fn check_names(names: std::collections::HashSet<String>, place: Place) -> Result<(), String> {
-    let is_known = |name: &str| {
-        NAMES.contains(&name)
-            || (place == Place::Headers && name == "secret")
-            || ENVIRONMENT.globals().any(|(global, _)| global == name)
-    };
-    match names.iter().find(|name| !is_known(name)) {
-        None => Ok(()),
-        Some(name) if name == "secret" => Err("secrets can stand in headers only".into()),
-        Some(name) => Err(format!("unknown name `{}`: {} are known", cut(name), NAMES.join(", "))),
-    }
-}
-
-/// The steps of a plain path.
-fn path(expression: &str) -> Option<Box<[Box<str>]>> {
-    let is_name = |name: &str| {
-        let mut chars = name.chars();
-        chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
-            && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
-    };
-    expression.split('.').map(|name| is_name(name).then(|| name.into())).collect()
-}
-
-fn render(node: &Node, scope: &Scope) -> Result<Value, String> {
+fn render(node: &Node, scope: &Scope, allowance: &mut Allowance) -> Result<Value, String> {
     match node {
         Node::Const(value) => Ok(value.clone()),
-        Node::Path(path) => scope.lookup(path).ok_or_else(|| format!("`{}` is not there", path.join("."))),
-        Node::Whole(expression) => {
-            let value = expression.eval(scope.value()).map_err(|err| message(&err))?;
+        Node::Path(path) => {
+            let found = scope.lookup(path).ok_or_else(|| format!("`{}` is not there", path.join(".")))?;
+            allowance.spend(bounded::size(&found))?;
+            Ok(found.into_owned())
+        }
+        Node::Whole(expression, place) => {
+            let value = expression.eval(scope.value(*place)).map_err(|err| message(&err))?;
             if value.is_undefined() {
                 return Err("the expression gave nothing".into());
             }
-            to_json(&value).map_err(|err| message(&err))
+            bounded::json(&value, allowance).map_err(|err| allowance.explain(|| message(&err)))
         }
-        Node::Text(env) => {
+        Node::Text(env, place) => {
             let template = env.get_template("template").map_err(|err| message(&err))?;
-            template.render(scope.value()).map(Value::String).map_err(|err| message(&err))
+            let mut kept = Kept { bytes: Vec::new(), allowance };
+            match template.render_captured_to(scope.value(*place), &mut kept) {
+                Ok(_) => String::from_utf8(kept.bytes).map(Value::String).map_err(|err| err.to_string()),
+                Err(err) => Err(kept.allowance.explain(|| message(&err))),
+            }
         }
-        Node::List(nodes) => nodes.iter().map(|node| render(node, scope)).collect::<Result<_, _>>().map(Value::Array),
+        Node::List(nodes) => {
+            let items = nodes.iter().map(|node| render(node, scope, allowance));
+            items.collect::<Result<_, _>>().map(Value::Array)
+        }
         Node::Object(nodes) => nodes
             .iter()
-            .map(|(name, node)| Ok((name.clone(), render(node, scope)?)))
+            .map(|(name, node)| Ok((name.clone(), render(node, scope, allowance)?)))
             .collect::<Result<Map<_, _>, String>>()
             .map(Value::Object),
     }
@@ -324,8 +235,63 @@ mod tests {
 
     #[test]
     fn rendering_is_bounded() {
-        let compiled =
-            Template::text("{% for a in range(1000) %}{% for b in range(1000) %}x{% endfor %}{% endfor %}").unwrap();
-        assert!(compiled.render(&scope(&json!({}))).unwrap_err().contains("fuel"));
+        let check = |template: Value, words: &str| {
+            let data = json!({"text": "x".repeat(30_000), "items": vec![0; 10_000], "o": {"k": "y".repeat(30_000)}});
+            let compiled = Template::compile(&template, Place::Anywhere).unwrap();
+            let message = compiled.render(&scope(&data)).unwrap_err();
+            assert!(message.contains(words), "{template}: {message}");
+        };
+        let bytes = &format!("more than {RENDERED_BYTES_MAX} bytes");
+        check(json!("{% for a in range(1000) %}{% for b in range(1000) %}x{% endfor %}{% endfor %}"), "fuel");
+        check(json!("{% for i in event.data.items %}{{ event.data.text }}{% endfor %}"), bytes);
+        check(json!("{% for i in event.data.items %}{{ event.data.o }}{% endfor %}"), bytes);
+        check(json!("{% for i in event.data.items %}{{ event.data.o | tojson }}{% endfor %}"), bytes);
+        check(json!(format!("{{% for i in event.data.items %}}{}{{% endfor %}}", "x".repeat(1_000))), bytes);
+        check(
+            json!("{% set all %}{% for i in event.data.items %}{{ event.data.text }}{% endfor %}{% endset %}"),
+            bytes,
+        );
+        check(json!("{{ [event.data.text] * 100000 }}"), bytes);
+        check(json!("{{ 'x' * 50000000 }}"), bytes);
+        check(json!("{{ ([event.data.text] * 100000) | tojson }}"), bytes);
+        check(json!(vec!["{{ event.data.text }}"; 100]), bytes);
+        check(json!(vec!["{{ event.data }}"; 100]), bytes);
+        check(json!(vec!["{{ event.data.text | upper }}"; 100]), bytes);
+        check(json!(vec!["a {{ event.data.text }}"; 100]), bytes);
+    }
+
+    #[test]
+    fn secrets_are_for_headers() {
+        let secret = |template: &str| format!("{{{{ {template} }}}}");
+        for template in ["secret.KEY", "secret['KEY']", "secret[event.id]", "secret | tojson", "[secret]"] {
+            let headers = json!({"headers": {"x": secret(template)}, "query": {"k": "no secret.KEY here"}});
+            Template::options(headers.as_object().unwrap()).unwrap();
+            let query = json!({"headers": {}, "query": {"k": secret(template)}});
+            let problems = Template::options(query.as_object().unwrap()).unwrap_err();
+            assert_eq!((&*problems[0].path, problems.len()), ("query.k", 1), "{template}");
+            assert!(problems[0].message.contains("headers only"), "{template}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_there_outside_headers() {
+        let mut scope = scope(&json!({}));
+        scope.secrets = Arc::new(json!({"KEY": "s3cr3t"}));
+        let render = |value: Value| {
+            let compiled = Template::options(value.as_object().unwrap()).ok()?;
+            compiled.render(&scope).ok().map(|value| value.to_string())
+        };
+        for template in [
+            "{{ debug() }}",
+            "a {{ debug() }}",
+            "{% if false %}{% set secret = 1 %}{% endif %}{{ secret.KEY }}",
+            "{% for secret in [] %}{% endfor %}{{ secret.KEY }}",
+            "{% with secret = 1 %}{% endwith %}{{ secret.KEY }}",
+        ] {
+            let shown = render(json!({"query": template})).unwrap_or_default();
+            assert!(!shown.contains("s3cr3t"), "{template}: {shown}");
+        }
+        assert!(!format!("{scope:?}").contains("s3cr3t"));
+        assert_eq!(render(json!({"headers": {"a": "k {{ secret.KEY }}"}})).unwrap(), r#"{"headers":{"a":"k s3cr3t"}}"#);
     }
 }

@@ -16,7 +16,9 @@ pub(super) struct Lane {
     pub(super) ready: VecDeque<(RunId, usize)>,
     pub(super) n_runs: usize,
     pub(super) n_busy: u32,
-    /// Of these, those that call a plugin.
+    /// Of these, those whose attempt is under way; the others wait to be settled.
+    pub(super) n_trying: u32,
+    /// Of those, the ones that call a plugin.
     pub(super) n_calls: u32,
     pub(super) in_ring: bool,
     /// When a used-up rate lets the next one start.

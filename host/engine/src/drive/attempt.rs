@@ -31,6 +31,8 @@ pub(super) enum Ended {
     Judged(Box<JudgeEnded>),
     /// A person's: a task is cancelled.
     Cancelled { start: Start, actor: Arc<str>, done: Option<oneshot::Sender<bool>> },
+    /// A person dropped a dead task of this run: what can only wait for it ends too.
+    Dropped { run: RunId, needs: Needs },
     /// What ended while the engine was stopping.
     Many(Vec<Ended>),
 }
@@ -78,6 +80,7 @@ impl Ended {
             Self::Performed(ended) => Some(ended.start.run),
             Self::Judged(ended) => Some(ended.start.run),
             Self::Cancelled { start, .. } => Some(start.run),
+            Self::Dropped { run, .. } => Some(*run),
             Self::Many(_) => None,
         }
     }
@@ -86,7 +89,7 @@ impl Ended {
     pub(super) fn may_conflict(&self) -> bool {
         match self {
             Self::Performed(ended) => !ended.performed.state.is_empty(),
-            Self::Judged(_) | Self::Cancelled { .. } | Self::Many(_) => false,
+            Self::Judged(_) | Self::Cancelled { .. } | Self::Dropped { .. } | Self::Many(_) => false,
         }
     }
 
@@ -153,6 +156,7 @@ pub(super) fn begin(shared: &Arc<Shared>, plan: &Plan, run: &mut OpenRun, start:
         is_again: task.is_again,
         outputs: Arc::clone(&run.outputs),
         rendered: task.rendered.clone(),
+        is_request_kept: task.is_request_kept,
         trigger,
     };
     task.is_again = true;
@@ -169,7 +173,8 @@ fn is_called_off(trigger: &TriggerPlan) -> bool {
     trigger.switch == Switch::Disabled && trigger.policy.definition == DefinitionTime::Late
 }
 
-fn needs_of(trigger: &TriggerPlan) -> Needs {
+/// What each action of the trigger needs.
+pub(super) fn needs_of(trigger: &TriggerPlan) -> Needs {
     let named = |places: &[usize]| places.iter().map(|at| Arc::clone(&trigger.actions[*at].name)).collect();
     Needs::Of(trigger.actions.iter().map(|action| (Arc::clone(&action.name), named(&action.needs))).collect())
 }
@@ -213,11 +218,11 @@ fn judge_attempt(
             judgement = Judgement::No;
         }
         let (mut acts, mut recheck) = (None, None);
-        if matches!(judgement, Judgement::Go | Judgement::Hold) {
-            match acts_of(&trigger, &question, created, judgement == Judgement::Hold) {
+        if judgement == Judgement::Go {
+            match acts_of(&trigger, &question, created) {
                 Ok(acting) => {
                     let due = acting.tasks.iter().find_map(|task| task.progress.due);
-                    recheck = due.filter(|_| trigger.policy.recheck && judgement == Judgement::Go);
+                    recheck = due.filter(|_| trigger.policy.recheck);
                     acts = Some(acting);
                 }
                 Err(reason) => {
@@ -241,9 +246,12 @@ fn not_judged(trigger: &TriggerPlan, question: &Question) -> (Judgement, Evaluat
 }
 
 /// What the run does, due after the delay that began with its event; a recheck comes when that is over.
-fn acts_of(trigger: &TriggerPlan, question: &Question, created: Time, is_held: bool) -> Result<Acting, String> {
-    subjects(trigger, &question.event)?;
+fn acts_of(trigger: &TriggerPlan, question: &Question, created: Time) -> Result<Acting, String> {
+    // The template of the subject may be mended since the run began, but the run is about what it was about then.
+    if !subjects(trigger, &question.event)?.contains(&question.subject) {
+        return Err("the event has other subjects by now: replay the event, and drop this".to_owned());
+    }
     let began = Question { now: created, ..question.clone() };
     let due = due(trigger, &began)?.filter(|due| *due > question.now);
-    acting(trigger, question, due, is_held)
+    acting(trigger, question, due)
 }

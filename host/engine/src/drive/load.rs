@@ -6,11 +6,11 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::Driver;
-use crate::dispatch::{Dispatch, HORIZON};
+use super::attempt::{Ended, Needs, needs_of};
+use crate::dispatch::{Dispatch, HORIZON, LANE_RUNS_MIN};
 use crate::engine::Shared;
 use crate::id::RunId;
-use crate::ports::{RunView, StoreError, Work, WorkPage};
-use crate::record::TaskState;
+use crate::ports::{RunView, StoreError, TaskView, Work, WorkPage};
 use crate::run::OpenRun;
 use crate::time::Time;
 
@@ -21,6 +21,8 @@ const PAGE_RUNS_MAX: u32 = 1_000;
 
 /// The most runs that are loaded by their ids at once: none of them may be left out, and an event may be a mebibyte.
 const NAMED_RUNS_MAX: usize = 32;
+/// How often a page is read again at the start.
+const START_READS_MAX: u32 = 5;
 /// How long after a read that failed it is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -33,7 +35,7 @@ type Canceller = (Arc<str>, oneshot::Sender<bool>);
 /// What to load.
 pub(super) enum Load {
     /// A lane's work that is due by then, after this task.
-    Lane { trigger: Arc<str>, task: i64, due_max: Time },
+    Lane { trigger: Arc<str>, task: i64, due_max: Time, runs_max: u32 },
     /// What is due in this time.
     Due { after: Time, until: Time },
     /// Everything that is due by then, in the order of tasks, after this one.
@@ -57,8 +59,9 @@ impl Load {
     fn page(&self) -> WorkPage {
         let runs_max = PAGE_RUNS_MAX;
         match self {
-            Self::Lane { trigger, task, due_max } => {
-                WorkPage::After { task: *task, trigger: Some(Arc::clone(trigger)), due_max: *due_max, runs_max }
+            Self::Lane { trigger, task, due_max, runs_max } => {
+                let trigger = Some(Arc::clone(trigger));
+                WorkPage::After { task: *task, trigger, due_max: *due_max, runs_max: *runs_max }
             }
             Self::Due { after, until } => WorkPage::Due { after: *after, until: *until, runs_max },
             Self::Walk { task, due_max } => WorkPage::After { task: *task, trigger: None, due_max: *due_max, runs_max },
@@ -67,17 +70,37 @@ impl Load {
     }
 }
 
-/// Takes in all open work: each lane up to its window, and nothing that is due later than the horizon. Says until when
-/// due work was taken in.
-pub(super) async fn recover(shared: &Shared, dispatch: &mut Dispatch, now: Time) -> Result<Time, StoreError> {
+/// Takes in all open work: each lane up to its window, and nothing that is due later than the horizon.
+pub(super) async fn recover(shared: &Shared, dispatch: &mut Dispatch, now: Time) -> Result<(), StoreError> {
     let due_max = now + HORIZON;
+    dispatch.cover(due_max);
     // Where there is an order, what is due far ahead holds back what comes after it.
     let plan = shared.plan.load_full();
     for trigger in plan.triggers().iter().filter(|trigger| trigger.policy.order_by.is_some()) {
         recover_all(shared, dispatch, Some(Arc::clone(&trigger.name)), EVER, now).await?;
     }
     recover_all(shared, dispatch, None, due_max, now).await?;
-    Ok(due_max)
+    let n_open = again(|| shared.tools.store.n_open_runs()).await?;
+    shared.counters.reopened(usize::try_from(n_open).unwrap_or(usize::MAX));
+    Ok(())
+}
+
+/// Reads at the start, where there is nobody to hold on to: once more, and again, and then it is an error.
+async fn again<T, F>(read: impl Fn() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    let mut n_failed = 0;
+    loop {
+        match read().await {
+            Err(err @ StoreError::Read(_)) if n_failed < START_READS_MAX => {
+                n_failed += 1;
+                tracing::warn!(error = &err as &dyn std::error::Error, "take up open work: trying again");
+                tokio::time::sleep(AGAIN).await;
+            }
+            done => return done,
+        }
+    }
 }
 
 async fn recover_all(
@@ -90,14 +113,11 @@ async fn recover_all(
     let mut task = 0;
     loop {
         let page = WorkPage::After { task, trigger: trigger.clone(), due_max, runs_max: PAGE_RUNS_MAX };
-        let work = shared.tools.store.work(page).await?;
+        let work = again(|| shared.tools.store.work(page.clone())).await?;
         let Some(last) = last_task(&work.runs) else { return Ok(()) };
         // Pages are in the order of tasks; the next one has to begin further on, or this would not end.
         task = last.max(task + 1);
         for run in work.runs.into_iter().filter_map(OpenRun::stored) {
-            if !run.state().is_over() && dispatch.run(run.id).is_none() {
-                shared.counters.reopened(1);
-            }
             dispatch.add(run, now);
         }
         if work.is_all {
@@ -131,8 +151,10 @@ impl Driver {
         let (trigger, task) = self.dispatch.wants()?;
         let plan = self.shared.plan.load();
         let is_ordered = plan.trigger(&trigger).is_some_and(|trigger| trigger.policy.order_by.is_some());
-        let due_max = if is_ordered { EVER } else { self.due_until };
-        Some(Load::Lane { trigger, task, due_max })
+        let due_max = if is_ordered { EVER } else { self.dispatch.covered() };
+        // Where memory is full, a lane gets what keeps it going.
+        let runs_max = if self.dispatch.is_full() { LANE_RUNS_MIN } else { PAGE_RUNS_MAX };
+        Some(Load::Lane { trigger, task, due_max, runs_max })
     }
 
     /// Takes in what was loaded. What could not be read is read again a while later; nothing is lost by that but time.
@@ -153,7 +175,9 @@ impl Driver {
                 let last = last_task(&runs);
                 for run in runs.into_iter().filter_map(OpenRun::stored) {
                     if self.is_current(&run) {
+                        let id = run.id;
                         self.dispatch.keep(run, now);
+                        self.follow_dropped(id);
                     }
                 }
                 self.dispatch.loaded(&trigger, last, is_all);
@@ -161,8 +185,10 @@ impl Driver {
             Load::Due { after, until } => {
                 if !is_all {
                     // The page was cut: go on a moment before its last, whose equals may be on the next.
-                    let dues = runs.iter().flat_map(|run| run.tasks.iter().filter_map(|task| task.progress.due));
-                    let last = dues.filter(|due| *due <= until).max().unwrap_or(until);
+                    // It is in the order of each run's first due time within the span; later ones say nothing.
+                    let in_span = |task: &TaskView| task.progress.due.filter(|due| *due > after);
+                    let first = |run: &RunView| run.tasks.iter().filter_map(in_span).min();
+                    let last = runs.iter().filter_map(first).max().map_or(until, |last| last.min(until));
                     let next = last - Duration::from_micros(1);
                     // More are due at one moment than a page holds: they are found in the order of their tasks.
                     let walk = Load::Walk { task: 0, due_max: until };
@@ -189,13 +215,8 @@ impl Driver {
             return;
         }
         let fresh: Vec<OpenRun> = runs.into_iter().filter_map(OpenRun::stored).collect();
-        if cancel.is_none() {
-            // Dead letters were put back to work, of runs that had ended.
-            let ended = fresh.iter().filter(|run| self.dispatch.run(run.id).is_none());
-            let n_back = ended.filter(|run| !run.state().is_over()).count();
-            self.shared.counters.reopened(n_back);
-        }
-        let ids: Vec<RunId> = fresh.into_iter().map(|run| self.renew(run)).collect();
+        let is_wanted = cancel.is_some();
+        let ids: Vec<RunId> = fresh.into_iter().map(|run| self.renew(run, is_wanted)).collect();
         match (cancel, ids.first()) {
             (Some((actor, done)), Some(id)) => self.cancel(*id, &actor, done),
             (Some((_, done)), None) => {
@@ -208,9 +229,19 @@ impl Driver {
     fn add_all(&mut self, runs: Vec<RunView>, now: Time) {
         for run in runs.into_iter().filter_map(OpenRun::stored) {
             if self.is_current(&run) {
+                let id = run.id;
                 self.dispatch.add(run, now);
+                self.follow_dropped(id);
             }
         }
+    }
+
+    /// Ends what of the run waits for a task that a person dropped. It may wait for others as well, so this looks.
+    pub(super) fn follow_dropped(&mut self, id: RunId) {
+        let Some(run) = self.dispatch.run(id).filter(|run| run.may_wait_in_vain()) else { return };
+        let plan = self.shared.plan.load();
+        let needs = plan.trigger(&run.trigger).map_or(Needs::Gone, |trigger| needs_of(trigger));
+        self.pending.push_back(Ended::Dropped { run: id, needs });
     }
 
     /// Whether memory knows nothing newer of a run than the page that it came with.
@@ -218,8 +249,9 @@ impl Driver {
         !self.left.contains(&run.id) && self.dispatch.is_told(run)
     }
 
-    /// Takes a run in as the store has it; what is under way of it stays as it is.
-    fn renew(&mut self, fresh: OpenRun) -> RunId {
+    /// Takes a run in as the store has it; what is under way of it stays as it is. One that is not wanted here at once
+    /// may stay in the store until its lane has room.
+    fn renew(&mut self, fresh: OpenRun, is_wanted: bool) -> RunId {
         let now = self.shared.tools.clock.now();
         let id = fresh.id;
         match self.dispatch.run(id) {
@@ -228,18 +260,18 @@ impl Driver {
                     let Some(known) = run.tasks.iter_mut().find(|known| known.id == task.id && !known.is_busy) else {
                         continue;
                     };
-                    // Memory may be ahead of the page. What a person moved has a number more; what went with it has
-                    // none, and is cancelled.
-                    let state = (known.progress.state, task.progress.state);
-                    if task.number > known.number || state == (TaskState::WaitingNeeds, TaskState::Cancelled) {
+                    // Memory may be ahead of the page. What a person moved has a number more.
+                    if task.number > known.number {
                         known.progress = task.progress;
                         known.number = task.number;
                         known.first_try = task.first_try;
                     }
                 }
             }
-            None => self.dispatch.keep(fresh, now),
+            None if is_wanted => self.dispatch.keep(fresh, now),
+            None => self.dispatch.add(fresh, now),
         }
+        self.follow_dropped(id);
         let is_over = |run: &mut OpenRun| run.state().is_over() && !run.tasks.iter().any(|task| task.is_busy);
         match self.dispatch.run(id).map(is_over) {
             Some(true) => self.end(id, now),

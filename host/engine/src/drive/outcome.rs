@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::Driver;
 use super::attempt::{ActionEnded, Ended, JudgeEnded, Needs};
-use crate::dispatch::{HORIZON, Start};
+use crate::dispatch::Start;
 use crate::evaluation::{AttemptDetail, write_evaluations};
 use crate::id::{RunId, TaskId};
 use crate::judge::Judgement;
@@ -84,6 +84,7 @@ impl Driver {
                     outcomes,
                 );
             }
+            Ended::Dropped { run, needs } => self.settle_dropped(run, &needs, outcomes),
             Ended::Many(many) => many.into_iter().for_each(|ended| self.settle(ended, outcomes)),
         }
     }
@@ -112,6 +113,7 @@ impl Driver {
             end => end,
         };
         let mut detail = performed.detail;
+        task.is_request_kept |= task.number == 0 && detail.request.is_some();
         if end == End::Done && !performed.output.is_null() {
             detail.output = Some(performed.output.to_string());
             if run.tasks.len() > 1 {
@@ -130,6 +132,31 @@ impl Driver {
         }
         let (state_of, state) = (performed.state_of, performed.state);
         self.move_task(Move { start, began, to, result, detail, needs, state_of, state, done: None }, outcomes);
+    }
+
+    /// Ends what waits for a task that a person dropped. The store has that move already.
+    fn settle_dropped(&mut self, id: RunId, needs: &Needs, outcomes: &mut Outcomes) {
+        let now = self.shared.tools.clock.now();
+        let Some(run) = self.dispatch.run(id) else { return };
+        let mut before = Vec::new();
+        let mut others = follow(run, &TaskTo::Closed(TaskState::Cancelled), needs, &mut before);
+        let Some((task, to)) = others.pop() else { return };
+        let run_state = run.state();
+        let follow = Follow::Settled { before, done: None };
+        outcomes.afters.push(After { run: id, may_conflict: false, follow });
+        outcomes.commands.push(Command::Settle(Box::new(Settle {
+            task,
+            run: id,
+            now,
+            attempt: None,
+            to,
+            run_state,
+            others,
+            release: matches!(run_state, RunState::Skipped | RunState::Cancelled),
+            state: Vec::new(),
+            state_of: None,
+            events: Vec::new(),
+        })));
     }
 
     fn move_task(&mut self, moved: Move, outcomes: &mut Outcomes) {
@@ -184,13 +211,13 @@ impl Driver {
                 task.progress = Progress { state: TaskState::Scheduled, due: recheck, tries: 0, resumes: 0 };
                 JudgedTo::Again(task.progress)
             }
-            (Judgement::Go | Judgement::Hold, Some(acting)) => {
+            (Judgement::Go, Some(acting)) => {
                 follow = Follow::Acting(acting.tasks.clone());
                 // Nothing may take the judging up while its outcome is on its way.
                 task.is_busy = true;
                 JudgedTo::Act { state: acting.state, guard: acting.guard, tasks: acting.tasks }
             }
-            (Judgement::Go | Judgement::Hold, None) | (Judgement::No, _) => close(task, RunState::NotMatched),
+            (Judgement::Go, None) | (Judgement::No, _) => close(task, RunState::NotMatched),
             (Judgement::Again(reason), _) if task.progress.tries + 1 >= JUDGE_TRIES_MAX => dead(task, &reason),
             (Judgement::Again(_), _) => {
                 let tries = task.progress.tries + 1;
@@ -200,7 +227,8 @@ impl Driver {
             }
             (Judgement::Dead(reason), _) => dead(task, &reason),
         };
-        let judged = Judged { run: start.run, task: task.id, now, evaluation: write_evaluations(&[evaluation.to_keep()]), to };
+        let judged =
+            Judged { run: start.run, task: task.id, now, evaluation: write_evaluations(&[evaluation.into_kept()]), to };
         outcomes.commands.push(Command::Judged(Box::new(judged)));
         outcomes.afters.push(After { run: start.run, may_conflict: false, follow });
         self.shared.counters.judged();
@@ -213,8 +241,14 @@ impl Driver {
             match (after.follow, reply) {
                 (Follow::Settled { before, .. }, Reply::StateConflict) => self.undo(after.run, &before, now),
                 (Follow::Settled { done, .. }, _) => {
+                    let mut told: Vec<_> = done.into_iter().collect();
+                    if let Some(run) = self.dispatch.run(after.run)
+                        && !run.tasks.iter().any(|task| task.is_busy)
+                    {
+                        told.append(&mut run.cancellers);
+                    }
                     self.go_on(after.run, now);
-                    if let Some(done) = done {
+                    for done in told {
                         let _told = done.send(true);
                     }
                 }
@@ -249,7 +283,12 @@ impl Driver {
             }
         }
         let Some(last) = idle.pop() else {
-            let _told = done.send(run.tasks.iter().any(|task| task.is_busy));
+            if run.tasks.iter().any(|task| task.is_busy) {
+                // Until the end of what is under way is durable, a crash would forget that the run was cancelled.
+                run.cancellers.push(done);
+            } else {
+                let _told = done.send(false);
+            }
             return;
         };
         for start in idle {
@@ -285,7 +324,8 @@ impl Driver {
         let Some(run) = self.dispatch.run(id) else { return };
         let is_busy = run.tasks.iter().any(|task| task.is_busy);
         let is_over = run.state().is_over();
-        let is_far = run.order_key.is_none() && run.due_first().is_some_and(|due| due > now + HORIZON);
+        let (order, due) = (run.order_key.is_some(), run.due_first());
+        let is_far = !order && due.is_some_and(|due| self.dispatch.is_far(due, now));
         match (is_busy, is_over, is_far) {
             (false, true, _) => self.end(id, now),
             (false, false, true) => self.leave(id, now),

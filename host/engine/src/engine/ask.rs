@@ -124,7 +124,7 @@ impl Engine {
             evaluations.push(Evaluation { reason: Some(fired), ..evaluation(trigger, &subject) });
             let question =
                 Question { event: Arc::clone(&event), subject: Arc::clone(&subject), now, past: self.past() };
-            let Acting { state, tasks, order_key, .. } = acting(trigger, &question, None, false).map_err(bad)?;
+            let Acting { state, tasks, order_key, .. } = acting(trigger, &question, None).map_err(bad)?;
             runs.push(NewRun {
                 trigger: Arc::clone(&trigger.name),
                 trigger_version: trigger.version,

@@ -11,6 +11,7 @@ use cel::common::value::{CowVal, Val};
 use serde_json::{Map, Value};
 
 use super::LIST_ITEMS_MAX;
+use super::meter::Meter;
 use crate::event::Event;
 use crate::time::Time;
 
@@ -25,39 +26,57 @@ pub(super) fn time<'a>(time: Time) -> CowVal<'a, 'a> {
     CowVal::owned(CelTimestamp::from(moment))
 }
 
-/// A JSON value.
-pub(super) fn json(value: &Value, is_eager: bool) -> CowVal<'_, '_> {
-    CowVal::Owned(val(value, is_eager))
+/// Lends an event's data to one evaluation.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lender<'a> {
+    /// Whether objects are copied into CEL's own maps: a map literal can only be compared with those.
+    pub(super) is_eager: bool,
+    /// What each value is paid from. When it is spent, values are withheld.
+    pub(super) meter: &'a Meter,
 }
 
-/// An event: its attributes and its data.
-pub(super) fn event(event: &Event, is_eager: bool) -> CowVal<'_, '_> {
-    CowVal::owned(EventVal { event, is_eager })
-}
+impl<'a> Lender<'a> {
+    /// A JSON value.
+    pub(super) fn json(self, value: &'a Value) -> CowVal<'a, 'a> {
+        CowVal::Owned(self.lend(value))
+    }
 
-fn val(value: &Value, is_eager: bool) -> Box<dyn Val + '_> {
-    match value {
-        Value::Null => Box::new(CelNull),
-        Value::Bool(bool) => Box::new(CelBool::from(*bool)),
-        Value::Number(number) => match (number.as_i64(), number.as_u64()) {
-            (Some(int), _) => Box::new(CelInt::from(int)),
-            (None, Some(uint)) => Box::new(CelUInt::from(uint)),
-            (None, None) => Box::new(CelDouble::from(number.as_f64().unwrap_or(f64::NAN))),
-        },
-        Value::String(text) => Box::new(CelString::from(text.as_str())),
-        Value::Array(items) if items.len() > LIST_ITEMS_MAX => Box::new(TooLong),
-        Value::Array(items) => {
-            let items: Vec<Box<dyn Val + '_>> = items.iter().map(|item| val(item, is_eager)).collect();
-            Box::new(CelList::from(items))
+    /// An event: its attributes and its data.
+    pub(super) fn event(self, event: &'a Event) -> CowVal<'a, 'a> {
+        CowVal::owned(EventVal { event, lender: self })
+    }
+
+    fn lend(self, value: &'a Value) -> Box<dyn Val + 'a> {
+        let is_paid = match value {
+            Value::String(text) => self.meter.spend_text(text),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => self.meter.spend(1),
+        };
+        if !is_paid {
+            return Box::new(Withheld(&TOO_COSTLY));
         }
-        Value::Object(map) if is_eager => {
-            let map: std::collections::HashMap<_, _> = map
-                .iter()
-                .map(|(key, value)| (CelMapKey::String(CelString::from(key.as_str())), val(value, true)))
-                .collect();
-            Box::new(CelMap::from(map))
+        match value {
+            Value::Null => Box::new(CelNull),
+            Value::Bool(bool) => Box::new(CelBool::from(*bool)),
+            Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+                (Some(int), _) => Box::new(CelInt::from(int)),
+                (None, Some(uint)) => Box::new(CelUInt::from(uint)),
+                (None, None) => Box::new(CelDouble::from(number.as_f64().unwrap_or(f64::NAN))),
+            },
+            Value::String(text) => Box::new(CelString::from(text.as_str())),
+            Value::Array(items) if items.len() > LIST_ITEMS_MAX => Box::new(Withheld(&TOO_LONG)),
+            Value::Array(items) => {
+                let items: Vec<Box<dyn Val + 'a>> = items.iter().map(|item| self.lend(item)).collect();
+                Box::new(CelList::from(items))
+            }
+            Value::Object(map) if self.is_eager => {
+                let map: std::collections::HashMap<_, _> = map
+                    .iter()
+                    .map(|(key, value)| (CelMapKey::String(CelString::from(key.as_str())), self.lend(value)))
+                    .collect();
+                Box::new(CelMap::from(map))
+            }
+            Value::Object(map) => Box::new(MapVal { map, lender: self, keys: OnceLock::new() }),
         }
-        Value::Object(map) => Box::new(MapVal { map, keys: OnceLock::new() }),
     }
 }
 
@@ -65,6 +84,7 @@ fn val(value: &Value, is_eager: bool) -> Box<dyn Val + '_> {
 #[derive(Debug)]
 struct MapVal<'a> {
     map: &'a Map<String, Value>,
+    lender: Lender<'a>,
     keys: OnceLock<Vec<CelString<'a>>>,
 }
 
@@ -72,12 +92,12 @@ struct MapVal<'a> {
 #[derive(Clone, Copy, Debug)]
 struct EventVal<'a> {
     event: &'a Event,
-    is_eager: bool,
+    lender: Lender<'a>,
 }
 
-/// A list beyond the bound: whatever an expression does with it is an error that says so.
+/// A value beyond a bound: whatever an expression does with it is an error that says so in the name of its type.
 #[derive(Clone, Copy, Debug)]
-struct TooLong;
+struct Withheld(&'static Type);
 
 fn key_of(key: &dyn Val) -> Result<&str, ExecutionError> {
     key.downcast_ref::<CelString<'_>>().map(CelString::inner).ok_or_else(|| ExecutionError::UnexpectedType {
@@ -93,7 +113,7 @@ fn no_such_key(key: &str) -> ExecutionError {
 impl<'a> MapVal<'a> {
     fn field(&self, key: &dyn Val) -> Result<Box<dyn Val + 'a>, ExecutionError> {
         let key = key_of(key)?;
-        self.map.get(key).map(|value| val(value, false)).ok_or_else(|| no_such_key(key))
+        self.map.get(key).map(|value| self.lender.lend(value)).ok_or_else(|| no_such_key(key))
     }
 }
 
@@ -146,7 +166,7 @@ impl Val for MapVal<'_> {
         };
         *other_size.size().inner() == *self.size().inner()
             && self.map.iter().all(|(key, value)| {
-                other.get(&CelString::from(key.as_str())).is_ok_and(|there| val(value, false).equals(&*there))
+                other.get(&CelString::from(key.as_str())).is_ok_and(|there| self.lender.lend(value).equals(&*there))
             })
     }
 
@@ -154,7 +174,7 @@ impl Val for MapVal<'_> {
     where
         Self: 'w,
     {
-        Box::new(Self { map: self.map, keys: OnceLock::new() })
+        Box::new(Self { map: self.map, lender: self.lender, keys: OnceLock::new() })
     }
 }
 
@@ -215,7 +235,7 @@ impl<'a> EventVal<'a> {
         let event = self.event;
         let key = key_of(key)?;
         let text = match key {
-            "data" => return Ok(val(event.json(), self.is_eager)),
+            "data" => return Ok(self.lender.lend(event.json())),
             "time" => return Ok(Box::new(CelTimestamp::from(chrono(event.time)))),
             "id" => Some(&*event.id),
             "source" => Some(&*event.source),
@@ -285,12 +305,12 @@ impl Indexer for EventVal<'_> {
     }
 }
 
-/// What the type of such a list is called, so that the error of whatever an expression does with it says why.
 static TOO_LONG: Type = Type::new_unspecified_type("list of more than 10000 items");
+static TOO_COSTLY: Type = Type::new_unspecified_type("value beyond the steps of an evaluation");
 
-impl Val for TooLong {
+impl Val for Withheld {
     fn get_type(&self) -> &Type {
-        &TOO_LONG
+        self.0
     }
 
     fn cel_type() -> &'static Type {

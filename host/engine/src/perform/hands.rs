@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::message::idempotency_key;
 use super::{Attempt, Tools};
 use crate::deliver::{Blocked, NotSent};
-use crate::limits::{STATE_KEY_BYTES_MAX, STATE_VALUE_BYTES_MAX};
+use crate::limits::{STATE_KEY_BYTES_MAX, STATE_KEYS_MAX, STATE_VALUE_BYTES_MAX};
 use crate::plan::{Act, ConnectionPlan, PluginPlan};
 use crate::ports::{Activity, Failure, Hands, Message, Past, Receipt, Refusal, SendRequest, StateOp, StoreError};
 use crate::record::{Command, SendRecord};
@@ -118,6 +118,17 @@ impl PluginHands {
         let value = self.tools.store.state(&plugin.name, &self.attempt.trigger.name, key, now).await;
         value.map_err(|err| Failure::transient(err.to_string()))
     }
+
+    /// Refuses a new value where there is no room for it. The commit would refuse it too, but as a conflict, which is
+    /// tried again.
+    async fn check_room(&self, plugin: &str) -> Result<(), Failure> {
+        let now = self.tools.clock.now();
+        let is_full = self.tools.store.is_state_full(plugin, &self.attempt.trigger.name, now).await;
+        if is_full.map_err(|err| Failure::transient(err.to_string()))? {
+            return Err(Failure::permanent(format!("a plugin may keep {STATE_KEYS_MAX} values for a trigger")));
+        }
+        Ok(())
+    }
 }
 
 /// A send that has no name of its own is named by what it says and where it goes.
@@ -190,6 +201,8 @@ impl Hands for PluginHands {
                 return Err(failure);
             }
             Err(NotSent::Failed(err)) => {
+                // A door that was shut before is not what keeps the plugin from its end now.
+                self.work().blocked = None;
                 return Err(match err.refusal {
                     Refusal::Retry(after) => Failure { after, ..Failure::transient(err.message) },
                     Refusal::Permanent => Failure::permanent(err.message),
@@ -211,7 +224,10 @@ impl Hands for PluginHands {
         };
         let recorded = self.tools.store.commit(vec![Command::Record(Box::new(record))]).await;
         recorded.map_err(|err| Failure::transient(err.to_string()))?;
-        self.work().made.insert(key, receipt.clone());
+        let mut work = self.work();
+        work.blocked = None;
+        work.made.insert(key, receipt.clone());
+        drop(work);
         self.count(content);
         Ok(receipt)
     }
@@ -250,6 +266,9 @@ impl Hands for PluginHands {
         };
         if value.as_ref().is_some_and(|value| value.len() > STATE_VALUE_BYTES_MAX) {
             return Err(Failure::permanent(format!("a value of state may have {STATE_VALUE_BYTES_MAX} bytes")));
+        }
+        if current.is_none() && value.is_some() {
+            self.check_room(&plugin.name).await?;
         }
         let mut work = self.work();
         if work.state.len() >= STATE_OPS_MAX {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::policy::Reader;
+use super::policy::{Reader, TIMEOUT_MIN};
 use super::trigger::Builder;
 use super::{ConnectionPlan, Plan, PluginPlan};
 use crate::definition::{self, PluginStanding, Switch};
@@ -127,7 +127,7 @@ fn build_connection(input: ConnectionInput, problems: &mut Vec<Problem>) -> Conn
         is_paused: definition.paused,
         rate: reader.rate("rate", definition.rate.as_deref()),
         concurrency: reader.concurrency("concurrency", definition.concurrency),
-        timeout: reader.span("timeout", definition.timeout.as_deref()).unwrap_or(SEND_TIMEOUT),
+        timeout: reader.span_from("timeout", definition.timeout.as_deref(), TIMEOUT_MIN).unwrap_or(SEND_TIMEOUT),
         secrets: Arc::new(Value::Object(secrets)),
         check: input.check,
         name: input.name,

@@ -2,11 +2,17 @@
 
 use std::time::Duration;
 
-use crate::definition::{self, DefinitionTime, OnError, OnUnknown, Per};
+use crate::definition::{self, DefinitionTime, OnError, Per};
 use crate::limits::CAP_RUNS_MAX;
 use crate::problem::Problem;
 use crate::template::Template;
-use crate::time::parse_span;
+use crate::time::{format_span, parse_span};
+
+/// The shortest wait between two tries. Without one a task that fails at once is tried without a pause until its
+/// window closes, for three days.
+pub const RETRY_WAIT_MIN: Duration = Duration::from_millis(10);
+/// The shortest time limit of an attempt: in none no attempt can succeed.
+pub const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 
 /// How a trigger is carried out.
 pub struct PolicyPlan {
@@ -28,8 +34,6 @@ pub struct PolicyPlan {
     pub concurrency: Option<u32>,
     /// What becomes of an evaluation that went wrong.
     pub on_error: OnError,
-    /// What becomes of an evaluation that lacked a value.
-    pub on_unknown: OnUnknown,
     /// What becomes of the tasks of a trigger that was disabled after their run began.
     pub definition: DefinitionTime,
 }
@@ -110,6 +114,15 @@ impl Reader<'_> {
         span
     }
 
+    /// A span that is at least this long.
+    pub(super) fn span_from(&mut self, name: &str, text: Option<&str>, min: Duration) -> Option<Duration> {
+        let span = self.span(name, text)?;
+        if span < min {
+            self.problem(name, format!("at least {} is wanted", format_span(min)));
+        }
+        Some(span)
+    }
+
     pub(super) fn rate(&mut self, name: &str, text: Option<&str>) -> Option<Rate> {
         let text = text?;
         let rate = text.split_once('/').and_then(|(count, per)| {
@@ -153,9 +166,9 @@ impl Reader<'_> {
             self.problem("retry.attempts", "at least 1 is wanted");
         }
         RetryPlan {
-            first: self.span("retry.first", retry.first.as_deref()).unwrap_or(base.first),
+            first: self.span_from("retry.first", retry.first.as_deref(), RETRY_WAIT_MIN).unwrap_or(base.first),
             factor: retry.factor.unwrap_or(base.factor),
-            max: self.span("retry.max", retry.max.as_deref()).unwrap_or(base.max),
+            max: self.span_from("retry.max", retry.max.as_deref(), RETRY_WAIT_MIN).unwrap_or(base.max),
             window: self.span("retry.for", retry.r#for.as_deref()).unwrap_or(base.window),
             attempts: retry.attempts.or(base.attempts),
         }
@@ -192,7 +205,6 @@ impl Reader<'_> {
             rate: self.rate("rate", policy.rate.as_deref()),
             concurrency: self.concurrency("concurrency", policy.concurrency),
             on_error: policy.on_error.unwrap_or_default(),
-            on_unknown: policy.on_unknown.unwrap_or_default(),
             definition: policy.definition.unwrap_or_default(),
         }
     }

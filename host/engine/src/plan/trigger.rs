@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::build::{Plugins, TriggerInput};
-use super::policy::{Reader, RetryPlan};
+use super::policy::{Reader, RetryPlan, TIMEOUT_MIN};
 use super::{Act, ActionPlan, ConditionPlan, ConnectionPlan, PluginPlan, SendPlan, SubjectPlan, TestPlan, TriggerPlan};
 use crate::definition::{Action, Condition, Switch};
 use crate::expr::Expr;
@@ -77,8 +77,12 @@ impl Builder<'_> {
         self.problems.extend(problems.into_iter().map(|problem| problem.within(path)));
     }
 
-    fn template(&mut self, value: &Value, place: Place, path: &str) -> Option<Template> {
-        match Template::compile(value, place) {
+    fn template(&mut self, value: &Value, path: &str) -> Option<Template> {
+        self.compiled(Template::compile(value, Place::Anywhere), path)
+    }
+
+    fn compiled(&mut self, template: Result<Template, Vec<Problem>>, path: &str) -> Option<Template> {
+        match template {
             Ok(template) => Some(template),
             Err(problems) => {
                 self.gather(problems, path);
@@ -95,13 +99,11 @@ impl Builder<'_> {
                 SubjectPlan::Event
             }
             Some(Value::Array(items)) => {
-                let compiled = items
-                    .iter()
-                    .enumerate()
-                    .filter_map(|(at, item)| self.template(item, Place::Anywhere, &format!("{path}[{at}]")));
+                let compiled =
+                    items.iter().enumerate().filter_map(|(at, item)| self.template(item, &format!("{path}[{at}]")));
                 SubjectPlan::Many(compiled.collect())
             }
-            Some(one) => match self.template(one, Place::Anywhere, path) {
+            Some(one) => match self.template(one, path) {
                 Some(template) => SubjectPlan::One(template),
                 None => SubjectPlan::Event,
             },
@@ -220,7 +222,7 @@ impl Builder<'_> {
             let needs = self.needs(action, at, &names, &path);
             let Some((act, timeout_max)) = self.act(action, &path) else { continue };
             let mut reader = Reader { path: path.clone(), problems: self.problems };
-            let timeout = reader.span("timeout", action.timeout.as_deref()).unwrap_or(timeout_max);
+            let timeout = reader.span_from("timeout", action.timeout.as_deref(), TIMEOUT_MIN).unwrap_or(timeout_max);
             if timeout > timeout_max {
                 let whose = match &act {
                     Act::Send(send) => format!("the connection `{}` allows", send.connection.name),
@@ -256,13 +258,12 @@ impl Builder<'_> {
                     self.problem(path.to_owned(), "`config` and `connections` are for plugins");
                 }
                 let connection = self.connection(name, &format!("{path}.send"))?;
-                self.check_with(action, &connection, path);
+                self.gather(connection.check_options(&action.with), &format!("{path}.with"));
                 let key = action.key.as_ref().map(|key| Value::String(key.clone()));
-                let key = key.and_then(|key| self.template(&key, Place::Anywhere, &format!("{path}.key")));
-                let with =
-                    self.template(&Value::Object(action.with.clone()), Place::Headers, &format!("{path}.with"))?;
+                let key = key.and_then(|key| self.template(&key, &format!("{path}.key")));
+                let with = self.compiled(Template::options(&action.with), &format!("{path}.with"))?;
                 let body = match &action.body {
-                    Some(body) => Some(self.template(body, Place::Anywhere, &format!("{path}.body"))?),
+                    Some(body) => Some(self.template(body, &format!("{path}.body"))?),
                     None => None,
                 };
                 let timeout = connection.timeout;
@@ -275,21 +276,12 @@ impl Builder<'_> {
                 let plugin = self.plugin(name, World::Action, &format!("{path}.plugin"))?;
                 let connections = self.labels(action, &plugin, path);
                 let config = action.config.clone().unwrap_or_else(|| Value::Object(Map::new()));
-                let config = self.template(&config, Place::Anywhere, &format!("{path}.config"))?;
+                let config = self.template(&config, &format!("{path}.config"))?;
                 Some((Act::Plugin { plugin, config, connections }, PLUGIN_TIMEOUT))
             }
             (None, None) | (Some(_), Some(_)) => {
                 self.problem(path.to_owned(), "exactly one of send and plugin is wanted");
                 None
-            }
-        }
-    }
-
-    fn check_with(&mut self, action: &Action, connection: &ConnectionPlan, path: &str) {
-        self.gather(connection.check_options(&action.with), &format!("{path}.with"));
-        for (name, value) in &action.with {
-            if name != "headers" && value.to_string().contains("secret.") {
-                self.problem(format!("{path}.with.{name}"), "secrets can stand in headers only");
             }
         }
     }

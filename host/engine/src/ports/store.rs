@@ -25,8 +25,16 @@ pub trait Store: Send + Sync {
     /// attempts of each task the first and the last are with it.
     async fn work(&self, page: WorkPage) -> Result<Work, StoreError>;
 
+    /// How many runs have an open task.
+    async fn n_open_runs(&self) -> Result<u64, StoreError>;
+
     /// What earlier tries of a task sent, by idempotency key.
     async fn sends(&self, task: TaskId) -> Result<Vec<(Box<str>, Receipt)>, StoreError>;
+
+    /// Whether the plugin is known to keep as many values for the trigger as it may: a commit with a new one was, or
+    /// would be, answered with [`Reply::StateConflict`]. Known once the plugin brought a new one since the start, and
+    /// no sooner than that commit's answer; cheap where the answer is no.
+    async fn is_state_full(&self, plugin: &str, trigger: &str, now: Time) -> Result<bool, StoreError>;
 
     /// A value of a plugin's state, unless its time to live is over.
     async fn state(&self, plugin: &str, trigger: &str, key: &str, now: Time) -> Result<Option<Vec<u8>>, StoreError>;
@@ -42,13 +50,14 @@ pub trait Ledger: Send + Sync {
     async fn event(&self, id: EventId) -> Result<Option<EventView>, StoreError>;
 
     /// Events.
-    async fn events(&self, filter: EventFilter, page: Page) -> Result<Vec<EventView>, StoreError>;
+    async fn events(&self, filter: EventFilter, page: Page) -> Result<Rows<EventView>, StoreError>;
 
-    /// One run, with its tasks, their attempts and sends.
+    /// One run, with its tasks, their attempts and sends. Where they are too many or too large, those in the middle are
+    /// left out; of attempts the numbers tell.
     async fn run(&self, id: RunId) -> Result<Option<RunView>, StoreError>;
 
     /// Runs, with their tasks but without attempts.
-    async fn runs(&self, filter: RunFilter, page: Page) -> Result<Vec<RunView>, StoreError>;
+    async fn runs(&self, filter: RunFilter, page: Page) -> Result<Rows<RunView>, StoreError>;
 
     /// Dead letters.
     async fn dead(&self, filter: DeadFilter, page: Page) -> Result<Vec<DeadView>, StoreError>;
@@ -103,6 +112,16 @@ pub struct Page {
     pub before: Option<i64>,
     /// At most this many rows.
     pub rows_max: u32,
+}
+
+/// A page of a listing.
+#[derive(Clone, Debug)]
+pub struct Rows<T> {
+    /// The rows.
+    pub rows: Vec<T>,
+    /// Whether the listing ends here. If not, the page was cut at its number of rows, or where it grew too large for
+    /// memory; there is one row in it at least, and the next page begins before the last one.
+    pub is_all: bool,
 }
 
 /// Open work that was loaded.

@@ -1,15 +1,18 @@
 //! What a template may look at, without copying the event's data into the template engine.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 use minijinja::value::{Enumerator, Object, ObjectRepr, Value as Jinja};
 use serde_json::Value;
 
+use super::Place;
 use crate::event::Event;
 use crate::time::Time;
 
 /// What a template may look at. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Scope {
     /// The event.
     pub event: Arc<Event>,
@@ -46,29 +49,56 @@ impl Scope {
     }
 
     /// The value at a plain path; none where there is nothing.
-    pub(super) fn lookup(&self, path: &[Box<str>]) -> Option<Value> {
+    pub(super) fn lookup(&self, path: &[Box<str>]) -> Option<Cow<'_, Value>> {
+        fn below<'a>(value: &'a Value, rest: &[Box<str>]) -> Option<Cow<'a, Value>> {
+            rest.iter().try_fold(value, |value, name| value.get(&**name)).map(Cow::Borrowed)
+        }
+        let owned = |text: String| Some(Cow::Owned(Value::String(text)));
         let (first, rest) = path.split_first()?;
-        let below =
-            |value: &Value, rest: &[Box<str>]| rest.iter().try_fold(value, |value, name| value.get(&**name)).cloned();
         match (&**first, rest) {
             ("event", [name, rest @ ..]) if **name == *"data" => below(self.event.json(), rest),
-            ("event", [name]) => attribute(&self.event, name).map(Value::String),
-            ("event", []) => serde_json::to_value(self.value().get_attr("event").ok()?).ok(),
+            ("event", [name]) => attribute(&self.event, name).and_then(owned),
+            ("event", []) => {
+                serde_json::to_value(self.value(Place::Anywhere).get_attr("event").ok()?).ok().map(Cow::Owned)
+            }
             ("facts", rest) => below(&self.facts, rest),
             ("tasks", rest) => below(&self.tasks, rest),
             ("secret", rest) => below(&self.secrets, rest),
-            ("subject", []) => Some(Value::String(self.subject.as_ref().into())),
-            ("trigger", []) => Some(Value::String(self.trigger.as_ref().into())),
-            ("run", []) => Some(Value::String(self.run.as_ref().into())),
-            ("now", []) => Some(Value::String(self.now.to_string())),
+            ("subject", []) => owned(self.subject.as_ref().into()),
+            ("trigger", []) => owned(self.trigger.as_ref().into()),
+            ("run", []) => owned(self.run.as_ref().into()),
+            ("now", []) => owned(self.now.to_string()),
             _ => None,
         }
     }
 
-    /// The scope as the template engine sees it.
-    pub(super) fn value(&self) -> Jinja {
-        Jinja::from_object(self.clone())
+    /// The scope as the template engine sees it. Secrets are there for headers only, whatever the check of names at
+    /// the compilation made of a template.
+    pub(super) fn value(&self, place: Place) -> Jinja {
+        Jinja::from_object(Root { scope: self.clone(), has_secrets: place == Place::Headers })
     }
+}
+
+/// Without the secrets, so that they end in no log and no panic.
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope")
+            .field("event", &self.event)
+            .field("subject", &self.subject)
+            .field("trigger", &self.trigger)
+            .field("run", &self.run)
+            .field("now", &self.now)
+            .field("facts", &self.facts)
+            .field("tasks", &self.tasks)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The names of a template.
+#[derive(Debug)]
+struct Root {
+    scope: Scope,
+    has_secrets: bool,
 }
 
 fn attribute(event: &Event, name: &str) -> Option<String> {
@@ -99,18 +129,19 @@ fn jinja(value: &Value) -> Jinja {
     }
 }
 
-impl Object for Scope {
+impl Object for Root {
     fn get_value(self: &Arc<Self>, key: &Jinja) -> Option<Jinja> {
+        let scope = &self.scope;
         let owned = |text: &str| Some(Jinja::from(text));
         match key.as_str()? {
-            "event" => Some(Jinja::from_object(EventObject(Arc::clone(&self.event)))),
-            "facts" => Some(jinja(&self.facts)),
-            "tasks" => Some(jinja(&self.tasks)),
-            "secret" => Some(jinja(&self.secrets)),
-            "subject" => owned(&self.subject),
-            "trigger" => owned(&self.trigger),
-            "run" => owned(&self.run),
-            "now" => owned(&self.now.to_string()),
+            "event" => Some(Jinja::from_object(EventObject(Arc::clone(&scope.event)))),
+            "facts" => Some(jinja(&scope.facts)),
+            "tasks" => Some(jinja(&scope.tasks)),
+            "secret" if self.has_secrets => Some(jinja(&scope.secrets)),
+            "subject" => owned(&scope.subject),
+            "trigger" => owned(&scope.trigger),
+            "run" => owned(&scope.run),
+            "now" => owned(&scope.now.to_string()),
             _ => None,
         }
     }

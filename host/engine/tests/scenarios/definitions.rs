@@ -103,3 +103,20 @@ async fn plans_are_swapped_under_load() {
     let bodies: Vec<u32> = world.sent("crm").iter().map(|sent| sent.text.parse().unwrap()).collect();
     assert!(bodies.len() == 200 && bodies.iter().max() <= Some(&21) && bodies.is_sorted(), "{bodies:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_run_is_about_what_it_was_about_when_it_began() {
+    let mut world = World::new();
+    let define = |world: &mut World, subject: Value| {
+        world.trigger("t", json!({"subject": subject, "do": [{"send": "crm", "body": "<{{ subject }}>"}]}));
+    };
+    define(&mut world, json!("{{ event.data.nope }}"));
+    let mut world = world.go().await;
+    world.finish().await;
+    define(&mut world, json!(["ann", "bob"]));
+    world.swap().await;
+    let task = world.task(0, 0).id;
+    world.engine().redrive(vec![task], "ann").await.unwrap();
+    world.finish().await;
+    assert_eq!((world.states(), world.sent("crm").len()), (vec![RunState::Dead], 0));
+}

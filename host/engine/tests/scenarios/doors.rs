@@ -1,5 +1,7 @@
 //! The door out: rates, places, the breaker, and pauses.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -160,4 +162,55 @@ async fn an_attempt_that_is_held_back_makes_room_at_once() {
     world.accept(events).await.unwrap();
     world.pass_s(1).await;
     assert_eq!(world.states(), [RunState::Running, RunState::Succeeded]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_held_back_is_looked_at_as_often_however_much_changes() {
+    let calls_after = async |n_swaps: u32| {
+        let mut world = World::new();
+        world.connection("down", json!({"paused": true}), |_, _| Step::Ok);
+        let calls = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&calls);
+        let act = SimPlugin::action(move |_, hands| {
+            count.fetch_add(1, Ordering::SeqCst);
+            async move {
+                hands.send(request("x")).await.map_err(passed_on)?;
+                done()
+            }
+        });
+        world.plugin("act", act);
+        world.trigger("t", json!({"do": [{"plugin": "act", "connections": {"out": "down"}}]}));
+        let mut world = world.go().await;
+        for _ in 0..n_swaps {
+            world.pass(Duration::from_millis(100)).await;
+            world.swap().await;
+        }
+        world.pass_s(10).await;
+        let before = calls.load(Ordering::SeqCst);
+        world.pass_s(600).await;
+        calls.load(Ordering::SeqCst) - before
+    };
+    let (few, many) = (calls_after(0).await, calls_after(50).await);
+    assert!(many <= few + 1, "{few} calls, and after many changes {many}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shut_door_that_a_plugin_got_around_is_no_excuse() {
+    let mut world = World::new();
+    world.connection("down", json!({"paused": true}), |_, _| Step::Ok);
+    world.connection("crm", json!({}), |_, _| Step::Retry(None));
+    let act = SimPlugin::action(|_, hands| async move {
+        let mut first = request("x");
+        first.label = "down".into();
+        if hands.send(first).await.is_err() {
+            hands.send(request("x")).await.map_err(passed_on)?;
+        }
+        done()
+    });
+    world.plugin("act", act);
+    let act = json!({"plugin": "act", "connections": {"out": "crm", "down": "down"}});
+    world.trigger("t", json!({"do": [act], "policy": {"retry": {"attempts": 3}}}));
+    let world = world.go().await;
+    world.finish().await;
+    assert_eq!((world.states(), world.sent("crm").len()), (vec![RunState::Dead], 3));
 }

@@ -1,5 +1,7 @@
 //! Many runs: a small window of memory, and turns for everybody.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
@@ -7,8 +9,8 @@ use trapjaw_engine::event::Event;
 use trapjaw_engine::ports::{CallError, Outcome};
 use trapjaw_engine::record::RunState;
 
-use crate::support::World;
 use crate::support::ends::{SimPlugin, Step, done};
+use crate::support::{START, World};
 
 /// Takes in so many events of a type, a thousand at once.
 async fn flood(world: &World, kind: &str, n_events: usize) {
@@ -116,4 +118,81 @@ async fn ordered_runs_beyond_the_window_stay_in_order() {
         let of_key: Vec<u32> = ids.iter().copied().filter(|id| (id - 1) % 60 % 4 == key).collect();
         assert!(of_key.is_sorted(), "key {key}: {of_key:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_fills_the_memory_does_not_stop_the_others() {
+    let mut world = World::new();
+    world.settings.memory_bytes_max = 20_000;
+    world.connection("down", json!({"paused": true}), |_, _| Step::Ok);
+    world.trigger("a", json!({"on": {"type": ["bad"]}, "do": [{"send": "down"}]}));
+    world.trigger("b", json!({"on": {"type": ["good"]}, "do": [{"send": "crm"}]}));
+    world.start().await;
+    flood(&world, "bad", 300).await;
+    world.pass_s(1).await;
+    flood(&world, "good", 500).await;
+    world.pass_s(100).await;
+    assert_eq!(world.sent("crm").len(), 500);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_redriven_keeps_to_the_window() {
+    let mut world = World::sending(json!({"retry": {"attempts": 1}}));
+    world.settings.lane_runs_max = 100;
+    world.connection("crm", json!({}), |sent, _| if sent.at_ms < 5_000 { Step::Permanent } else { Step::Ok });
+    world.start().await;
+    flood(&world, "order", 1_000).await;
+    world.pass_s(20).await;
+    world.reconnect("crm", json!({"paused": true}));
+    world.swap().await;
+    let tasks = world.runs().iter().map(|run| run.tasks[0].id).collect();
+    assert_eq!(world.engine().redrive(tasks, "ann").await.unwrap(), 1_000);
+    world.pass_s(1).await;
+    assert!(world.engine().status().await.n_open_in_memory <= 200);
+    world.reconnect("crm", json!({}));
+    world.swap().await;
+    world.finish().await;
+    assert_eq!(world.states(), vec![RunState::Succeeded; 1_000]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn open_runs_are_counted_once_whatever_memory_holds() {
+    let mut world = World::sending(json!({"order_by": "subject"}));
+    world.connection("crm", json!({"paused": true}), |_, _| Step::Ok);
+    (world.settings.lane_runs_max, world.settings.open_runs_max) = (5, 26);
+    world.start().await;
+    for _ in 0..25 {
+        world.happen("ann").await;
+    }
+    world.start().await;
+    let events = [world.event("ann", json!({})), world.event("ann", json!({}))];
+    let [first, second] = events.map(|event| world.accept(vec![event]));
+    assert!(first.await.is_ok(), "25 of 26 are open");
+    assert!(second.await.is_err(), "26 of 26 are open");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_of_due_work_that_is_cut_leaves_nothing_behind() {
+    let mut world = World::new();
+    let calls = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&calls);
+    world.plugin(
+        "later",
+        SimPlugin::action(move |call, _| {
+            count.fetch_add(1, Ordering::SeqCst);
+            async move {
+                let at = if call.now < START + Duration::from_secs(1_000) { 3_000 } else { 0 };
+                if at > 0 { Ok(Outcome::ResumeAt(START + Duration::from_secs(at))) } else { done() }
+            }
+        }),
+    );
+    // Each run has a task that is due with the others' and one that is due much later.
+    let actions = json!([{"plugin": "later"}, {"send": "crm", "name": "b"}]);
+    world.trigger("t", json!({"do": actions, "policy": {"retry": {"first": "30m", "factor": 1.0}}}));
+    world.connection("crm", json!({}), |_, at| if at < 2_500 { Step::Retry(None) } else { Step::Ok });
+    world.start().await;
+    flood(&world, "order", 2_500).await;
+    world.finish().await;
+    assert_eq!(world.states(), vec![RunState::Succeeded; 2_500]);
+    assert_eq!(calls.load(Ordering::SeqCst), 5_000);
 }

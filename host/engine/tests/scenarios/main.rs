@@ -13,6 +13,7 @@ mod order;
 mod guards;
 mod doors;
 mod definitions;
+mod refusals;
 mod plugins;
 mod people;
 mod load;

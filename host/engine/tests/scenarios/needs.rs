@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use trapjaw_engine::record::{RunState, TaskState};
 
 use crate::support::World;
-use crate::support::ends::Step;
+use crate::support::ends::{Sent, Step};
 
 use TaskState::{Cancelled, Dead, Succeeded, WaitingNeeds};
 
@@ -119,4 +119,58 @@ async fn a_removed_action_or_trigger_strands_nothing() {
     // An action that the run has no task for is nothing to wait for.
     let other = json!([one("a", json!([])), one("x", json!([])), one("b", json!(["x"])), one("c", json!(["b"]))]);
     check_change(Some(other), &[Succeeded; 3]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_due_later_goes_on_beside_a_dead_one() {
+    for is_restarted in [false, true] {
+        let mut world = World::new();
+        world.connection("crm", json!({}), |_, _| Step::Permanent);
+        world.connection("bus", json!({"paused": true}), |_, _| Step::Ok);
+        let actions = json!([
+            {"send": "crm", "name": "a"},
+            {"send": "crm", "name": "b", "needs": ["a"]},
+            {"send": "bus", "name": "c"},
+        ]);
+        world.trigger("t", json!({"do": actions, "policy": {"delay": "30s"}}));
+        let mut world = world.go().await;
+        world.pass_s(40).await;
+        world.reconnect("bus", json!({}));
+        world.swap().await;
+        if is_restarted {
+            world.start().await;
+        }
+        world.finish().await;
+        assert_eq!((world.sent("bus").len(), world.states()), (1, vec![RunState::Dead]));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_one_takes_those_that_need_it_and_no_others() {
+    for is_restarted in [false, true] {
+        let mut world = World::new();
+        let step = |sent: &Sent, at: usize| match &*sent.text {
+            "a" => Step::Permanent,
+            "b" if at < 3 => Step::Retry(Some(Duration::from_secs(100))),
+            _ => Step::Ok,
+        };
+        world.connection("crm", json!({}), step);
+        let actions = json!([
+            {"send": "crm", "name": "a", "body": "a"},
+            {"send": "crm", "name": "b", "body": "b"},
+            {"send": "crm", "name": "c", "body": "c", "needs": ["b"]},
+            {"send": "crm", "name": "d", "body": "d", "needs": ["a", "b"]},
+        ]);
+        world.trigger("t", json!({"do": actions}));
+        let mut world = world.go().await;
+        world.pass_s(5).await;
+        let dead = world.task(0, 0).id;
+        world.engine().discard(vec![dead], "ann").await.unwrap();
+        if is_restarted {
+            world.start().await;
+        }
+        world.finish().await;
+        assert_eq!(world.tasks(0), [Cancelled, Succeeded, Succeeded, Cancelled]);
+        assert_eq!(world.states(), [RunState::Succeeded]);
+    }
 }

@@ -114,3 +114,35 @@ async fn intake_refuses_what_is_too_much_and_counts_what_ended() {
         world.finish().await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_redrive_is_heard_of_even_if_its_caller_goes_away() {
+    for limit_ms in (1..60).step_by(2) {
+        let mut world = World::sending(json!({"retry": {"attempts": 1}}));
+        world.script(&[Step::Retry(None)]);
+        let world = world.go().await;
+        world.finish().await;
+        world.store.faults().delay_ms_max = 20;
+        let (task, engine) = (world.task(0, 0).id, world.engine());
+        let redriven = engine.redrive(vec![task], "ann");
+        let _gone = tokio::time::timeout(Duration::from_millis(limit_ms), redriven).await;
+        world.finish().await;
+        let is_moved = world.states() == [RunState::Succeeded];
+        assert!(is_moved || world.states() == [RunState::Dead], "after {limit_ms} ms: {:?}", world.states());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_that_was_answered_is_not_forgotten() {
+    let mut world = World::sending(json!({}));
+    world.script(&[Step::Slow(10 * SECOND)]);
+    let mut world = world.go().await;
+    world.pass_s(1).await;
+    let (run, engine) = (world.runs()[0].id, world.engine());
+    // Under way, it may yet succeed: there is no answer until that is known and durable.
+    assert!(tokio::time::timeout(5 * SECOND, engine.cancel(run, "ann")).await.is_err());
+    assert!(engine.cancel(run, "ann").await);
+    world.start().await;
+    world.finish().await;
+    assert_eq!((world.states(), world.sent("crm").len()), (vec![RunState::Succeeded], 1));
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use trapjaw_engine::evaluation::read_detail;
+use trapjaw_engine::limits::STATE_KEYS_MAX;
 use trapjaw_engine::ports::{CallError, Failure, FailureKind, Hands, Outcome, StateOp};
 use trapjaw_engine::record::RunState;
 
@@ -226,4 +227,19 @@ async fn a_conflict_repeats_the_attempt() {
     for run in 0..3 {
         assert_eq!(world.task(run, 0).attempt_last, 1, "an attempt that was not written is none");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_too_many_is_the_end_of_the_task() {
+    let world = acting(|_, hands| async move {
+        hands.state_change(increment(1)).await.map_err(passed_on)?;
+        done()
+    });
+    for n in 0..STATE_KEYS_MAX {
+        let name = ("act".to_owned(), "t".to_owned(), format!("key {n}"));
+        world.store.lock().values.insert(name, (Vec::new(), None));
+    }
+    let world = world.go().await;
+    world.finish().await;
+    assert_eq!((world.states(), world.task(0, 0).attempt_last), (vec![RunState::Dead], 1));
 }

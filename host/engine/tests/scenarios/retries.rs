@@ -149,3 +149,23 @@ async fn the_window_ends_although_long_waits_leave_memory() {
     world.finish().await;
     assert_eq!((world.states(), world.sent("crm").len()), (vec![RunState::Dead], 7));
 }
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_were_first_rendered_by_a_later_try_are_kept_too() {
+    let mut world = World::new();
+    world.script(&[Step::Retry(None), Step::Retry(None)]);
+    let define = |world: &mut World, body: &str| world.trigger("t", json!({"do": [{"send": "crm", "body": body}]}));
+    define(&mut world, "{{ event.data.nope }}");
+    let mut world = world.go().await;
+    world.finish().await;
+    define(&mut world, "one");
+    world.swap().await;
+    let task = world.task(0, 0).id;
+    world.engine().redrive(vec![task], "ann").await.unwrap();
+    world.pass_s(7).await;
+    define(&mut world, "two");
+    world.start().await;
+    world.finish().await;
+    let texts: Vec<String> = world.sent("crm").into_iter().map(|sent| sent.text).collect();
+    assert_eq!(texts, ["one", "one", "one"]);
+}

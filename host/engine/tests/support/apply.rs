@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use trapjaw_engine::id::{EventId, RunId, TaskId};
+use trapjaw_engine::limits::STATE_KEYS_MAX;
 use trapjaw_engine::ports::{Activity, AttemptView, EventView, Receipt, RunView, StateOp};
 use trapjaw_engine::record::{
-    Appended, AppendedRun, AttemptResult, Command, DeadMove, DeadTo, Guard, Judged, JudgedTo, NewEvent, NewRun,
+    Appended, AppendedRun, AttemptResult, Command, DeadMove, DeadTo, Guard, Judged, JudgedTo, Moved, NewEvent, NewRun,
     NewTask, Progress, Reply, RunState, SendRecord, Settle, TASK_JUDGE, TaskState, TaskTo,
 };
 use trapjaw_engine::time::Time;
@@ -230,32 +231,24 @@ impl State {
                 detail: moved.detail.clone(),
             });
             let run = RunId::of(row.run);
-            done.push((*task, run));
-            match moved.to {
+            let was_over = self.runs[&run.seq()].view.ended.is_some();
+            let state = match moved.to {
                 DeadTo::Redriven => {
                     self.open.insert(task.seq(), run.seq());
-                    self.set_run(run, RunState::Running, moved.now);
+                    RunState::Running
                 }
-                DeadTo::Dropped => self.drop_followers(run, moved.now),
+                DeadTo::Dropped => {
+                    let tasks = &self.runs[&run.seq()].tasks;
+                    RunState::of_tasks(tasks.iter().map(|task| self.tasks[task].progress.state))
+                }
+            };
+            if state == RunState::Cancelled {
+                self.release(run);
             }
+            self.set_run(run, state, moved.now);
+            done.push(Moved { task: *task, run, begins_again: was_over && !state.is_over() });
         }
         Reply::Moved(done)
-    }
-
-    fn drop_followers(&mut self, run: RunId, now: Time) {
-        let tasks = self.run_row(run).tasks.clone();
-        for seq in &tasks {
-            let row = self.tasks.get_mut(seq).unwrap();
-            if row.progress.state == TaskState::WaitingNeeds {
-                row.progress.state = TaskState::Cancelled;
-                self.open.remove(seq);
-            }
-        }
-        let state = RunState::of_tasks(tasks.iter().map(|task| self.tasks[task].progress.state));
-        if state == RunState::Cancelled {
-            self.release(run);
-        }
-        self.set_run(run, state, now);
     }
 
     fn record(&mut self, record: &SendRecord) -> Reply {
@@ -319,10 +312,18 @@ impl State {
         expires.is_none_or(|expires| expires > now).then(|| value.clone())
     }
 
+    /// How many values the plugin keeps for the trigger.
+    pub(crate) fn n_values(&self, plugin: &str, trigger: &str, now: Time) -> usize {
+        let is_live = |end: &Option<Time>| end.is_none_or(|end| end > now);
+        let of = self.values.iter().filter(|((p, t, _), (_, end))| p == plugin && t == trigger && is_live(end));
+        of.count()
+    }
+
     /// Applies the changes of a plugin's state, or none of them.
     fn change_state(&mut self, settle: &Settle) -> Option<()> {
         let Some((plugin, trigger)) = &settle.state_of else { return Some(()) };
         let name = |key: &str| (plugin.to_string(), trigger.to_string(), key.to_owned());
+        let before = self.n_values(plugin, trigger, settle.now);
         let mut values = self.values.clone();
         for op in &settle.state {
             let live = values.remove(&name(op.key())).filter(|(_, end)| end.is_none_or(|end| end > settle.now));
@@ -330,7 +331,12 @@ impl State {
                 values.insert(name(op.key()), value);
             }
         }
-        self.values = values;
+        let old = std::mem::replace(&mut self.values, values);
+        let after = self.n_values(plugin, trigger, settle.now);
+        if after > before && after > STATE_KEYS_MAX as usize {
+            self.values = old;
+            return None;
+        }
         Some(())
     }
 }

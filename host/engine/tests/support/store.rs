@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use trapjaw_engine::event::Event;
 use trapjaw_engine::id::{EventId, TaskId};
+use trapjaw_engine::limits::STATE_KEYS_MAX;
 use trapjaw_engine::ports::{
     Activity, AttemptView, EventView, Receipt, RunView, Store, StoreError, TaskView, Work, WorkPage,
 };
@@ -253,11 +254,21 @@ impl Store for Handle {
         Ok(work)
     }
 
+    async fn n_open_runs(&self) -> Result<u64, StoreError> {
+        let state = self.store.lock();
+        let runs: std::collections::HashSet<i64> = state.open.values().copied().collect();
+        Ok(runs.len() as u64)
+    }
+
     async fn sends(&self, task: TaskId) -> Result<Vec<(Box<str>, Receipt)>, StoreError> {
         self.delay().await;
         let state = self.store.lock();
         let sends = state.sends.get(&task).into_iter().flatten();
         Ok(sends.cloned().collect())
+    }
+
+    async fn is_state_full(&self, plugin: &str, trigger: &str, now: Time) -> Result<bool, StoreError> {
+        Ok(self.store.lock().n_values(plugin, trigger, now) >= STATE_KEYS_MAX as usize)
     }
 
     async fn state(&self, plugin: &str, trigger: &str, key: &str, now: Time) -> Result<Option<Vec<u8>>, StoreError> {
