@@ -4,6 +4,7 @@
 
 #![expect(clippy::panic, reason = "a test fails by panicking")]
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -29,9 +30,11 @@ pub struct Bench {
 
 /// How long anything that is waited for may take; generous, because tests share a machine.
 const WAIT_MAX: Duration = Duration::from_secs(30);
-const SIGNING: &str = "whsec_dGhlLXRlc3RzLW93bi1zaWduaW5nLXNlY3JldA==";
 
 impl Bench {
+    /// What its connections sign with.
+    pub const SIGNING: &str = "whsec_dGhlLXRlc3RzLW93bi1zaWduaW5nLXNlY3JldA==";
+
     /// A bench without anything defined.
     pub async fn start() -> Self {
         Self::start_with("").await
@@ -45,15 +48,24 @@ impl Bench {
             good(std::fs::write(&path, settings));
             path.as_path()
         });
+        let receiver = good(Receiver::start(Self::SIGNING).await);
+        Self::assemble(folder, settings, receiver).await
+    }
+
+    /// A bench on a folder that may have a data directory in it, and a receiver of the caller's own.
+    pub async fn start_on(folder: TempDir, receiver: Receiver) -> Self {
+        Self::assemble(folder, None, receiver).await
+    }
+
+    async fn assemble(folder: TempDir, settings: Option<&Path>, receiver: Receiver) -> Self {
         let daemon = good(Daemon::start(&folder.path().join("data"), settings).await);
         let api = good(daemon.api());
-        let receiver = good(Receiver::start(SIGNING).await);
         Self { daemon, api, receiver, folder }
     }
 
     /// The definition of a connection to a path of the receiver.
     pub fn webhook(&self, path: &str) -> Value {
-        json!({"kind": "webhook", "url": self.receiver.url(path), "signing": SIGNING, "allow_private": true})
+        json!({"kind": "webhook", "url": self.receiver.url(path), "signing": Self::SIGNING, "allow_private": true})
     }
 
     /// Makes a connection `name` to the receiver's path `/name`.

@@ -65,8 +65,19 @@ pub struct Receiver {
     shared: Arc<Shared>,
 }
 
-/// What looks at deliveries as they come, and may keep them from being kept.
-type Watcher = Box<dyn Fn(Delivery) -> Option<Delivery> + Send + Sync>;
+/// What a watcher makes of a delivery.
+#[derive(Debug)]
+pub enum Watched {
+    /// It is kept, and answered.
+    Keep(Box<Delivery>),
+    /// It is answered, and the watcher has counted what there is to count.
+    Counted,
+    /// It is never answered, as by a receiver that hangs: the sender gets nothing, until it gives up or dies.
+    Unanswered,
+}
+
+/// What looks at deliveries as they come.
+type Watcher = Box<dyn Fn(Delivery) -> Watched + Send + Sync>;
 
 struct Shared {
     verifier: Verifier,
@@ -79,13 +90,13 @@ struct Shared {
 impl Receiver {
     /// Starts one that keeps all it gets.
     pub async fn start(secret: &str) -> anyhow::Result<Self> {
-        Self::start_watched(secret, Some).await
+        Self::start_watched(secret, |delivery| Watched::Keep(Box::new(delivery))).await
     }
 
-    /// Starts one that shows each delivery to a watcher, and keeps those that it gives back.
+    /// Starts one that shows each delivery to a watcher, which says what becomes of it.
     pub async fn start_watched(
         secret: &str,
-        watcher: impl Fn(Delivery) -> Option<Delivery> + Send + Sync + 'static,
+        watcher: impl Fn(Delivery) -> Watched + Send + Sync + 'static,
     ) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.context("start the receiver")?;
         let port = listener.local_addr()?.port();
@@ -157,8 +168,11 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
         body,
     };
     let reply = lock(&shared.scripts).get_mut(&delivery.path).and_then(VecDeque::pop_front);
-    if let Some(kept) = (shared.watcher)(delivery) {
-        lock(&shared.deliveries).push(kept);
+    match (shared.watcher)(delivery) {
+        Watched::Keep(kept) => lock(&shared.deliveries).push(*kept),
+        Watched::Counted => {}
+        // Dropped with its connection, when the sender lets go of that.
+        Watched::Unanswered => std::future::pending().await,
     }
     Ok(respond(reply, &shared).await.unwrap_or_else(|never| match never {}))
 }

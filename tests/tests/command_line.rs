@@ -58,10 +58,14 @@ triggers:
 async fn from_a_document_to_a_redrive() {
     let bench = Bench::start().await;
     write_document(&bench);
+    let unchecked = run(&bench, &["validate", "trapjaw.yaml"], "").await;
+    let said = String::from_utf8_lossy(&unchecked.stderr).into_owned();
+    assert!(!unchecked.status.success() && said.contains("would upload plugin big-push 1.0.0"), "{unchecked:?}");
+    assert_eq!(json_of(&bench, &["plugin", "ls"]).await["items"], json!([]), "nothing is uploaded unasked");
     let key = "whsec_dGhlLXRlc3RzLW93bi1zaWduaW5nLXNlY3JldA==";
     assert!(!run(&bench, &["apply", "trapjaw.yaml"], "").await.status.success(), "the secret is not set yet");
     good(&bench, &["secret", "set", "KEY"], &format!("{key}\n")).await;
-    assert!(good(&bench, &["validate", "trapjaw.yaml"], "").await.contains("valid"));
+    assert!(good(&bench, &["validate", "trapjaw.yaml", "--upload"], "").await.contains("valid"));
     let diff = good(&bench, &["diff", "trapjaw.yaml"], "").await;
     assert!(diff.contains("trigger pushes"), "{diff}");
     assert_eq!(json_of(&bench, &["trigger", "ls"]).await["items"], json!([]), "a diff changes nothing");

@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use trapjaw_tests::{Api, Bench, Random};
+use trapjaw_tests::{Api, Bench, Delivery, Random, Receiver, Watched, amount, wait_until};
 
-const KILLS: usize = 50;
+/// What every change has to pass, and what `make soak` asks for.
+const KILLS: (usize, usize) = (50, 200);
 /// The longest life between two kills.
 const LIFE_MS_MAX: u64 = 1_200;
 /// How many feeders post at the same time, and the most events of one post.
@@ -28,6 +29,25 @@ const AGAIN: Duration = Duration::from_millis(20);
 const PAUSE: Duration = Duration::from_millis(8);
 /// How long the last deliveries may take.
 const REST_MAX: Duration = Duration::from_secs(120);
+
+/// Where deliveries arrive: what a trigger sends, and what the action sends on its two connections.
+const PATHS: [&str; 3] = ["/sent", "/acted", "/audit"];
+
+/// What arrived, path by path. Bodies are not kept: there are a million of them in a long test.
+#[derive(Default)]
+struct Arrived {
+    paths: [Ids; PATHS.len()],
+    n_deliveries: usize,
+    /// What is wrong with any of them.
+    problems: Vec<String>,
+}
+
+/// Each event's id in its deliveries on one path, and the other way round.
+#[derive(Default)]
+struct Ids {
+    of_event: HashMap<String, String>,
+    events: HashMap<String, String>,
+}
 
 /// What the feeders know.
 #[derive(Default)]
@@ -43,7 +63,51 @@ async fn nothing_acknowledged_is_lost() {
     let seed = Random::seed();
     println!("seed {seed}");
     let mut random = Random::of(seed);
-    let mut bench = Bench::start().await;
+    let arrived: Arc<Mutex<Arrived>> = Arc::default();
+    let arriving = arrived.clone();
+    let receiver = Receiver::start_watched(Bench::SIGNING, move |delivery| {
+        arriving.lock().unwrap().take(&delivery);
+        Watched::Counted
+    });
+    let mut bench = Bench::start_on(tempfile::tempdir().unwrap(), receiver.await.unwrap()).await;
+    define(&bench).await;
+
+    let load = Arc::new(Load::default());
+    let mut feeders = JoinSet::new();
+    for feeder in 0..FEEDERS {
+        feeders.spawn(feed(bench.api.clone(), load.clone(), feeder, Random::of(seed ^ feeder)));
+    }
+    let n_kills = amount(KILLS.0, KILLS.1);
+    for _ in 0..n_kills {
+        tokio::time::sleep(Duration::from_micros(random.below(LIFE_MS_MAX * 1_000))).await;
+        bench.daemon.kill().await.unwrap();
+        bench.daemon.restart().await.unwrap();
+    }
+    load.is_over.store(true, Ordering::Relaxed);
+    feeders.join_all().await;
+
+    let acknowledged = load.acknowledged.lock().unwrap().clone();
+    let begin = Instant::now();
+    let missing = || arrived.lock().unwrap().missing(&acknowledged);
+    let all = wait_until("the last deliveries", REST_MAX, async || missing().is_empty().then_some(())).await;
+    let lost = missing();
+    let n_deliveries = arrived.lock().unwrap().n_deliveries;
+    println!(
+        "{n_kills} kills, {} events acknowledged, {} failed posts, {} duplicates refused, {n_deliveries} deliveries, the last after {:?}, {} lost",
+        acknowledged.len(),
+        load.n_failed_posts.load(Ordering::Relaxed),
+        load.n_duplicates.load(Ordering::Relaxed),
+        begin.elapsed(),
+        lost.len(),
+    );
+    assert!(all.is_ok() && lost.is_empty(), "{} lost with seed {seed}, such as {:?}", lost.len(), lost.first());
+    arrived.lock().unwrap().check(&acknowledged);
+    assert!(acknowledged.len() > 1_000, "the load was too small to mean anything");
+    assert_eq!(bench.get("/v1/dead-letters").await["items"], json!([]));
+}
+
+/// One trigger that sends, and one whose action does.
+async fn define(bench: &Bench) {
     bench.connect("sent").await;
     bench.connect("acted").await;
     bench.connect("audit").await;
@@ -59,39 +123,6 @@ async fn nothing_acknowledged_is_lost() {
     // Every tenth event, because the action's one counter makes its attempts wait for one another.
     let tenth = json!({"type": ["push"], "data": {"tenth": [true]}});
     bench.trigger("act", json!({"on": tenth, "do": [act], "policy": policy})).await;
-
-    let load = Arc::new(Load::default());
-    let mut feeders = JoinSet::new();
-    for feeder in 0..FEEDERS {
-        feeders.spawn(feed(bench.api.clone(), load.clone(), feeder, Random::of(seed ^ feeder)));
-    }
-    for _ in 0..KILLS {
-        tokio::time::sleep(Duration::from_micros(random.below(LIFE_MS_MAX * 1_000))).await;
-        bench.daemon.kill().await.unwrap();
-        bench.daemon.restart().await.unwrap();
-    }
-    load.is_over.store(true, Ordering::Relaxed);
-    feeders.join_all().await;
-
-    let acknowledged = load.acknowledged.lock().unwrap().clone();
-    let begin = Instant::now();
-    let missing = async || missing(&bench, &acknowledged);
-    let all =
-        trapjaw_tests::wait_until("the last deliveries", REST_MAX, async || missing().await.is_empty().then_some(()))
-            .await;
-    let lost = missing().await;
-    let n_deliveries = check_ids(&bench, &acknowledged);
-    println!(
-        "{KILLS} kills, {} events acknowledged, {} failed posts, {} duplicates refused, {n_deliveries} deliveries, the last after {:?}, {} lost",
-        acknowledged.len(),
-        load.n_failed_posts.load(Ordering::Relaxed),
-        load.n_duplicates.load(Ordering::Relaxed),
-        begin.elapsed(),
-        lost.len(),
-    );
-    assert!(all.is_ok() && lost.is_empty(), "{} lost with seed {seed}, such as {:?}", lost.len(), lost.first());
-    assert!(acknowledged.len() > 1_000, "the load was too small to mean anything");
-    assert_eq!(bench.get("/v1/dead-letters").await["items"], json!([]));
 }
 
 /// Posts batches until the kills are over, each again and again until it is acknowledged.
@@ -133,32 +164,36 @@ fn event_of(body: &Value) -> String {
     body["event"].as_str().or(body["id"].as_str()).unwrap_or_default().to_owned()
 }
 
-fn missing(bench: &Bench, acknowledged: &HashSet<String>) -> Vec<String> {
-    let arrived = |path: &str| -> HashSet<String> {
-        bench.receiver.at(path).iter().map(|delivery| event_of(&delivery.json())).collect()
-    };
-    let (sent, acted, audit) = (arrived("/sent"), arrived("/acted"), arrived("/audit"));
-    let is_done = |id: &&String| sent.contains(*id) && (!is_tenth(id) || acted.contains(*id) && audit.contains(*id));
-    acknowledged.iter().filter(|id| !is_done(id)).cloned().collect()
-}
-
-/// Every delivery of one event on one path has one id, no two events share one, and every signature is good.
-fn check_ids(bench: &Bench, acknowledged: &HashSet<String>) -> usize {
-    assert_eq!(bench.receiver.n_bad(), 0, "a signature is bad");
-    let mut n_deliveries = 0;
-    for path in ["/sent", "/acted", "/audit"] {
-        let mut ids: HashMap<String, String> = HashMap::new();
-        let mut events: HashMap<String, String> = HashMap::new();
-        for delivery in bench.receiver.at(path) {
-            n_deliveries += 1;
-            let event = event_of(&delivery.json());
-            assert!(
-                acknowledged.contains(&event),
-                "{event} was delivered but never acknowledged, not even when sent again"
-            );
-            assert_eq!(ids.entry(event.clone()).or_insert(delivery.id.clone()), &delivery.id, "{path} {event}");
-            assert_eq!(events.entry(delivery.id).or_insert(event.clone()), &event, "two events share an id");
+impl Arrived {
+    fn take(&mut self, delivery: &Delivery) {
+        self.n_deliveries += 1;
+        self.problems.extend(delivery.problem.clone());
+        let path = PATHS.iter().position(|path| *path == delivery.path).unwrap();
+        let (event, id) = (event_of(&delivery.json()), &delivery.id);
+        let ids = &mut self.paths[path];
+        if ids.of_event.entry(event.clone()).or_insert_with(|| id.clone()) != id {
+            self.problems.push(format!("{event} came on {} under another id: {id}", delivery.path));
+        }
+        if *ids.events.entry(id.clone()).or_insert_with(|| event.clone()) != event {
+            self.problems.push(format!("{event} came on {} under another event's id: {id}", delivery.path));
         }
     }
-    n_deliveries
+
+    /// The acknowledged events that have not arrived everywhere they should.
+    fn missing(&self, acknowledged: &HashSet<String>) -> Vec<String> {
+        let [sent, acted, audit] = &self.paths;
+        let has = |ids: &Ids, id: &String| ids.of_event.contains_key(id);
+        let is_done = |id: &&String| has(sent, id) && (!is_tenth(id) || has(acted, id) && has(audit, id));
+        acknowledged.iter().filter(|id| !is_done(id)).cloned().collect()
+    }
+
+    /// Every delivery of one event on one path has one id, no two events share one, every signature is good, and
+    /// nothing came that was not acknowledged in the end.
+    fn check(&self, acknowledged: &HashSet<String>) {
+        assert!(self.problems.is_empty(), "{} problems, such as {:?}", self.problems.len(), self.problems.first());
+        for ids in &self.paths {
+            let stranger = ids.of_event.keys().find(|event| !acknowledged.contains(*event));
+            assert_eq!(stranger, None, "it was delivered but never acknowledged, not even when sent again");
+        }
+    }
 }

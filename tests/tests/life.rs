@@ -222,13 +222,12 @@ async fn loopback_is_refused_unless_the_operator_allows_it() {
     let bench = Bench::start().await;
     let mut guarded = bench.webhook("/out");
     guarded["allow_private"] = json!(false);
-    let put = bench.api.put("/v1/connections/out", &guarded).await.unwrap();
-    if put.status < 300 {
-        bench.trigger("t", sends("x", "out", quick(1))).await;
-        let event = bench.publish("x", "1", &json!(1)).await;
-        bench.run(&event, &["dead"]).await;
-    }
-    assert!(bench.receiver.at("/out").is_empty());
+    let refused = bench.api.put("/v1/connections/out", &guarded).await.unwrap();
+    assert_eq!(Bench::refusal(&refused), (422, vec!["connections.out.url".to_owned()]), "{refused:?}");
+    assert_eq!(bench.api.get("/v1/connections/out").await.unwrap().status, 404);
+    bench.connect("out").await;
+    let tested = bench.api.post("/v1/connections/out/test", &json!({})).await.unwrap();
+    assert_eq!(tested.json()["ok"], true, "{tested:?}");
 }
 
 #[tokio::test]

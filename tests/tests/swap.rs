@@ -16,9 +16,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
-use trapjaw_tests::{Api, Bench};
+use trapjaw_tests::{Api, Bench, amount};
 
-const SWAPS: usize = 200;
+/// What every change has to pass, and what `make soak` asks for.
+const SWAPS: (usize, usize) = (200, 1_000);
 /// A new version this often, longer than a post takes, so that for most posts only one version is right.
 const SWAP_EVERY: Duration = Duration::from_millis(100);
 /// Each feeder posts one event this often.
@@ -99,7 +100,7 @@ async fn swap(bench: &Bench, begin: Instant) -> Vec<Reign> {
     let mut reigns = vec![Reign { version: "2.0.0", from: begin, until: far }];
     let mut ticks = interval(SWAP_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    for n in 0..SWAPS {
+    for n in 0..amount(SWAPS.0, SWAPS.1) {
         ticks.tick().await;
         let version = if n % 2 == 0 { "1.0.0" } else { "2.0.0" };
         let from = Instant::now();

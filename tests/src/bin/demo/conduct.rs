@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use serde_json::json;
-use tokio::time::{MissedTickBehavior, interval, sleep};
-use trapjaw_tests::{Api, Daemon, components};
+use tokio::time::{MissedTickBehavior, interval};
+use trapjaw_tests::{Api, Daemon, components, wait_until};
 
 use crate::command::Cli;
 use crate::options::Options;
@@ -18,8 +18,8 @@ const REPLACED: [(&str, &str, &str); 2] = [
     ("announce", "announce-js", "the action in another language, JavaScript"),
 ];
 const BEAT: Duration = Duration::from_secs(1);
-/// The kill waits for so many deliveries under way, but no longer than this.
-const BUSY: usize = 8;
+/// The kill waits until the receiver holds so many deliveries without an answer, but no longer than this.
+const BUSY: usize = 32;
 const BUSY_MAX: Duration = Duration::from_secs(2);
 
 /// Conducts, beat by beat: the new versions after a quarter of the time, the kill after half of it, and a swap of each
@@ -74,20 +74,22 @@ async fn swap(api: &Api, version: &str) -> anyhow::Result<usize> {
 
 async fn kill(daemon: &mut Daemon, tally: &Tally) -> anyhow::Result<()> {
     let process = daemon.id().unwrap_or_default();
-    // In the middle of as much work as this rate gives; a kill between two events would prove little.
-    let looked = Instant::now();
-    while tally.n_to_come() < BUSY && looked.elapsed() < BUSY_MAX {
-        sleep(Duration::from_micros(200)).await;
-    }
-    let n_to_come = tally.n_to_come();
+    // A kill between two events would prove little, and a delivery is over in a moment: the receiver stops answering,
+    // so that the daemon dies with work that it has begun and knows no end of.
+    tally.silence(true);
+    let busy = wait_until("work under way", BUSY_MAX, async || (tally.counts().unanswered >= BUSY).then_some(()));
+    // At a low rate there are fewer, and the report says how many.
+    let _fewer = busy.await;
     let from = Instant::now();
     daemon.kill().await?;
-    let before = tally.counts();
+    tally.silence(false);
+    let (before, n_to_come) = (tally.counts(), tally.n_to_come());
     daemon.restart().await?;
     let until = Instant::now();
     tally.outage(from, until);
     say(&format!(
-        "kill -9 {process} with {n_to_come} acknowledged deliveries to come; up again on the same data after {} ms",
+        "kill -9 {process} with {} deliveries under way, and {n_to_come} to come for what it had acknowledged; up again on the same data after {} ms",
+        before.unanswered,
         (until - from).as_millis(),
     ));
     if before.acknowledged == 0 {

@@ -53,11 +53,7 @@ async fn run() -> anyhow::Result<bool> {
 
     let tally = Arc::new(Tally::default());
     let watching = tally.clone();
-    let receiver = Receiver::start_watched(SIGNING, move |delivery| {
-        watching.delivered(&delivery);
-        None
-    });
-    let receiver = receiver.await?;
+    let receiver = Receiver::start_watched(SIGNING, move |delivery| watching.delivered(&delivery)).await?;
     let folder = tempfile::tempdir().context("make a data directory")?;
     let mut daemon = start(&folder, &receiver).await?;
 

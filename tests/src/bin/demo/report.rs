@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::time::{interval, interval_at};
-use trapjaw_tests::Daemon;
+use trapjaw_tests::{Daemon, milliseconds};
 
 use crate::tally::{Counts, Tally};
 
@@ -106,7 +106,12 @@ impl Counted {
             counts.delivered,
             &format!("announced by Rust {}, by JavaScript {}", counts.by_rust, counts.by_javascript),
         );
-        line("duplicates seen", counts.duplicates_seen, "by the receiver, under the same webhook-id");
+        line(
+            "open at the kill",
+            counts.unanswered,
+            &format!("the receiver had got them, and never answered; {} came again and were", counts.came_again),
+        );
+        line("duplicates seen", counts.duplicates_seen, "by the receiver, after its answer, under the same webhook-id");
         if counts.announced_anew > 0 {
             line(
                 "announced anew",
@@ -137,7 +142,10 @@ impl Counted {
         println!();
         let is_complete =
             counts.acknowledged > 0 && unacknowledged == 0 && n_runs == self.n_matches_wanted && n_open == 0;
-        let is_sound = counts.wrong_ids == 0 && counts.unexpected == 0 && counts.bad_signatures == 0;
+        let is_sound = counts.wrong_ids == 0
+            && counts.unexpected == 0
+            && counts.bad_signatures == 0
+            && counts.came_again == counts.unanswered;
         is_complete && is_sound && self.n_lost == 0 && self.errors.is_empty()
     }
 }
@@ -149,8 +157,4 @@ fn line(name: &str, value: impl std::fmt::Display, about: &str) {
 fn words(counts: &BTreeMap<String, u64>) -> String {
     let words: Vec<String> = counts.iter().map(|(word, count)| format!("{word} {count}")).collect();
     words.join(", ")
-}
-
-fn milliseconds(time: Duration) -> String {
-    format!("{:.1} ms", time.as_secs_f64() * 1_000.0)
 }

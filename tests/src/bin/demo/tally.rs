@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use trapjaw_tests::Delivery;
+use trapjaw_tests::{Delivery, Watched, quantile};
 
 use crate::expect::{CHAT, PATHS, Places, n_matches};
 
@@ -23,6 +23,10 @@ struct Books {
     latencies: Vec<(Instant, Duration)>,
     /// From the kill to the first sign of the daemon's next life.
     outage: Option<(Instant, Instant)>,
+    /// Whether the receiver answers nothing for now.
+    is_silent: bool,
+    /// Deliveries that came and were never answered, by event and place, with their ids.
+    unanswered: HashMap<(String, usize), String>,
 }
 
 /// What is counted as it happens.
@@ -38,6 +42,10 @@ pub(crate) struct Counts {
     pub(crate) delivered: usize,
     /// Deliveries that had arrived before, under the same id.
     pub(crate) duplicates_seen: usize,
+    /// Deliveries that were under way at the kill: the receiver had got them, and never answered.
+    pub(crate) unanswered: usize,
+    /// Those of them that came once more, and were answered.
+    pub(crate) came_again: usize,
     /// Announcements that another version wrote anew after the kill.
     pub(crate) announced_anew: usize,
     /// Deliveries that had arrived before, under another id.
@@ -56,6 +64,17 @@ struct Entry {
     is_acknowledged: bool,
     expected: Places,
     ids: [Option<String>; PATHS.len()],
+}
+
+impl Counts {
+    /// A delivery came once more, under the same id or under another.
+    fn repeated(&mut self, place: usize, is_same_id: bool) {
+        match is_same_id {
+            true => self.duplicates_seen += 1,
+            false if place == CHAT => self.announced_anew += 1,
+            false => self.wrong_ids += 1,
+        }
+    }
 }
 
 impl Tally {
@@ -90,39 +109,53 @@ impl Tally {
         self.lock().outage = Some((from, until));
     }
 
+    /// Answers no delivery from now on, or answers again. What was not answered does not count as delivered.
+    pub(crate) fn silence(&self, is_silent: bool) {
+        self.lock().is_silent = is_silent;
+    }
+
     /// Something arrived.
-    pub(crate) fn delivered(&self, delivery: &Delivery) {
+    pub(crate) fn delivered(&self, delivery: &Delivery) -> Watched {
         // Parsed before the lock, because the archive's bodies are whole events.
         let body: Value = delivery.json();
         let place = PATHS.iter().position(|path| *path == delivery.path);
         let event = body["event"].as_str().or(body["id"].as_str()).unwrap_or_default();
         let mut books = self.lock();
-        let Books { events, counts, latencies, n_to_come, .. } = &mut *books;
+        let Books { events, counts, latencies, n_to_come, is_silent, unanswered, .. } = &mut *books;
         counts.bad_signatures += usize::from(delivery.problem.is_some());
         let entry = events.get_mut(event);
         let (Some(place), Some(entry)) = (place, entry) else {
             counts.unexpected += 1;
-            return;
+            return Watched::Counted;
         };
         if entry.expected & 1 << place == 0 {
             counts.unexpected += 1;
-            return;
+            return Watched::Counted;
         }
-        match &entry.ids[place] {
-            Some(id) if *id == delivery.id => counts.duplicates_seen += 1,
-            Some(_) if place == CHAT => counts.announced_anew += 1,
-            Some(_) => counts.wrong_ids += 1,
-            None => {
-                entry.ids[place] = Some(delivery.id.clone());
-                counts.delivered += 1;
-                *n_to_come -= usize::from(entry.is_acknowledged);
-                latencies.push((delivery.at, delivery.at.saturating_duration_since(entry.posted)));
-                if place == CHAT {
-                    counts.by_rust += usize::from(body["by"] == "rust");
-                    counts.by_javascript += usize::from(body["by"] == "javascript");
-                }
+        if let Some(id) = &entry.ids[place] {
+            counts.repeated(place, *id == delivery.id);
+            return Watched::Counted;
+        }
+        if *is_silent {
+            counts.unanswered += 1;
+            unanswered.insert((event.to_owned(), place), delivery.id.clone());
+            return Watched::Unanswered;
+        }
+        if let Some(id) = unanswered.remove(&(event.to_owned(), place)) {
+            counts.came_again += 1;
+            if id != delivery.id {
+                counts.repeated(place, false);
             }
         }
+        entry.ids[place] = Some(delivery.id.clone());
+        counts.delivered += 1;
+        *n_to_come -= usize::from(entry.is_acknowledged);
+        latencies.push((delivery.at, delivery.at.saturating_duration_since(entry.posted)));
+        if place == CHAT {
+            counts.by_rust += usize::from(body["by"] == "rust");
+            counts.by_javascript += usize::from(body["by"] == "javascript");
+        }
+        Watched::Counted
     }
 
     /// The counts as they are.
@@ -179,11 +212,4 @@ impl Tally {
 fn missing(entry: &Entry) -> Places {
     let arrived = entry.ids.iter().enumerate();
     arrived.fold(entry.expected, |missing, (at, id)| if id.is_some() { missing & !(1 << at) } else { missing })
-}
-
-/// The latency that this many of a hundred kept.
-fn quantile(mut latencies: Vec<Duration>, percent: usize) -> Duration {
-    latencies.sort_unstable();
-    let at = (latencies.len() * percent / 100).min(latencies.len().saturating_sub(1));
-    latencies.get(at).copied().unwrap_or_default()
 }
