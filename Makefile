@@ -30,7 +30,7 @@ demo: build plugins ## See the main job on real input (KEEP=1 leaves it running)
 run: build ## Run the daemon here, for development
 	$(BIN)/trapjaw dev
 
-fmt: ## Format the code
+fmt: setup ## Format the code
 	$(CARGO) fmt $(RUSTFMT)
 
 check: setup ## Format, lints and pure tests: quick
@@ -42,12 +42,18 @@ test: build plugins ## Every test, with the real daemon
 	$(CARGO) test --locked --release --workspace
 
 golden: ## Write the generated references anew
-	TRAPJAW_GOLDEN=write $(CARGO) test --locked --release -p trapjaw the_description
+	TRAPJAW_GOLDEN=write $(CARGO) test --locked --release -p trapjaw reviewed
 
 bench: build plugins ## Measure this machine and the daemon on it
+	$(CARGO) build --locked --release -p trapjaw-tests --bin neighbours
 	$(BIN)/trapjaw bench --plugin $(CARGO_TARGET_DIR)/components/big-push.wasm
+	@$(BIN)/neighbours
 
-dist: ## A tarball with its checksum, for this machine's kind
+soak: build plugins ## The long tests: 200 kills, 1,000 swaps, 1,000,000 cases of each property; 10 minutes once built
+	TRAPJAW_SOAK=1 PROPTEST_CASES=1000000 $(CARGO) test --locked --release -p trapjaw-engine
+	TRAPJAW_SOAK=1 $(CARGO) test --locked --release -p trapjaw-tests --test crash --test swap -- --nocapture
+
+dist: setup ## A tarball with its checksum, for this machine's kind
 	@./.config/dist.sh $(VERSION)
 
 clean: ## Remove what was built

@@ -7,7 +7,7 @@ as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
 command -v cargo >/dev/null || { say "cargo is missing: install Rust with rustup"; exit 1; }
 
-# A C compiler, CMake and make build the TLS library and SQLite; git and curl are for people and scripts.
+# They build the TLS library, SQLite and the allocator.
 missing=""
 need() { command -v "$1" >/dev/null || missing="$missing $2"; }
 need cc build-essential

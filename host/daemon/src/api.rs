@@ -7,10 +7,13 @@
 
 pub(crate) mod credentials;
 pub(crate) mod error;
+pub(crate) mod metrics;
 
 mod auth;
 mod body;
 mod page;
+mod path;
+mod permit;
 
 mod cloudevent;
 mod config;
@@ -21,7 +24,6 @@ mod explained;
 mod health;
 mod inbox;
 mod ingest;
-mod metrics;
 mod objects;
 mod openapi;
 mod plugins;
@@ -30,6 +32,7 @@ mod probe;
 mod runs;
 mod secrets;
 mod stream;
+mod subjects;
 mod tasks;
 mod tokens;
 mod triggers;
@@ -145,6 +148,7 @@ fn definition_routes() -> Routes {
 
 fn work_routes() -> Routes {
     Router::new()
+        .route("/v1/subjects/{subject}", get(subjects::show))
         .route("/v1/runs", get(runs::list))
         .route("/v1/runs/{id}", get(runs::show))
         .route("/v1/runs/{id}/cancel", post(runs::cancel))

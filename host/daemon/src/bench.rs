@@ -83,7 +83,7 @@ async fn measure(args: &BenchArgs) -> anyhow::Result<Report> {
     let candidate = args.plugin.as_deref().map(Candidate::read).transpose()?;
     let condition = match &candidate {
         Some(candidate) => {
-            say("condition: a fresh instance for each call");
+            say("condition: in fresh instances, then in a warm one");
             Some(condition::measure(candidate, &folder.join("condition"), span).await?)
         }
         None => None,

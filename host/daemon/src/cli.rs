@@ -25,6 +25,7 @@ mod run;
 mod secret;
 mod status;
 mod tail;
+mod task;
 mod token;
 mod trigger;
 mod verdict;
@@ -53,9 +54,9 @@ enum Health {
 struct Usage(String);
 
 /// The exit code of what the server, or the way to it, refused.
-const EXIT_REFUSED: u8 = 1;
+pub(crate) const EXIT_REFUSED: u8 = 1;
 /// The exit code of a command line that makes no sense; the same that the parser uses.
-const EXIT_USAGE: u8 = 2;
+pub(crate) const EXIT_USAGE: u8 = 2;
 
 /// Does what a client command asks for, and says with what code the process is to end.
 pub(crate) async fn run(globals: Globals, command: ClientCommand) -> ExitCode {
@@ -81,7 +82,8 @@ async fn dispatch(globals: &Globals, command: ClientCommand, output: &mut Output
         ClientCommand::Event(command) => event::run(&Client::of(globals)?, command, output).await?,
         ClientCommand::Trigger(command) => trigger::run(&Client::of(globals)?, command, output).await?,
         ClientCommand::Run(command) => run::run(&Client::of(globals)?, command, output).await?,
-        ClientCommand::Dead(command) => dead::run(&Client::of(globals)?, command, output).await?,
+        ClientCommand::Task(command) => task::run(&Client::of(globals)?, command, output).await?,
+        ClientCommand::Dead(command) => return dead::run(&Client::of(globals)?, command, output).await,
         ClientCommand::Connection(command) => return connection::run(&Client::of(globals)?, command, output).await,
         ClientCommand::Secret(command) => secret::run(&Client::of(globals)?, command, output).await?,
         ClientCommand::Diff(args) => config::diff(&Client::of(globals)?, args, output).await?,

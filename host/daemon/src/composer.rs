@@ -1,6 +1,6 @@
 //! Makes plans of installations: sinks are built and components loaded, each once for as long as it stays the same.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::digest;
@@ -10,9 +10,10 @@ use trapjaw_connectors::sinks::SinkContext;
 use trapjaw_engine::plan::{ConnectionInput, OptionsCheck, Plan, PlanInput, PluginInput, VersionInput};
 use trapjaw_engine::ports::{Catalog, Plugin, Sink, VersionView};
 use trapjaw_engine::problem::Problem;
+use trapjaw_engine::secret::Secret;
 use trapjaw_sandbox::{LoadError, Sandbox};
 
-use crate::config::placeholder::Exposed;
+use crate::config::placeholder::{Exposed, names_in};
 use crate::config::resolve::{Resolved, ResolvedConnection, ResolvedPlugin, resolve};
 use crate::desk::ChangeError;
 use crate::installation::Installation;
@@ -25,8 +26,29 @@ pub(crate) struct Composer {
     sink_ctx: SinkContext,
     /// Whether every connection may reach private networks: the daemon for trying things out.
     allow_private: bool,
-    sinks: Mutex<HashMap<Arc<str>, Built>>,
-    components: Mutex<HashMap<Arc<str>, Arc<dyn Plugin>>>,
+    in_force: Mutex<Parts>,
+    /// The component that was loaded last: an upload loads it, and the change that activates it wants it again.
+    last_loaded: Mutex<Option<Loaded>>,
+}
+
+/// A component that can be called.
+struct Loaded {
+    digest: Arc<str>,
+    plugin: Arc<dyn Plugin>,
+}
+
+/// What a plan is made of beside the definitions: sinks by connection, components by digest.
+#[derive(Default)]
+struct Parts {
+    sinks: HashMap<Arc<str>, Built>,
+    components: HashMap<Arc<str>, Arc<dyn Plugin>>,
+}
+
+/// A plan that is not in force yet.
+pub(crate) struct Composed {
+    /// The plan.
+    pub(crate) plan: Plan,
+    parts: Parts,
 }
 
 /// A sink that was built, and what of.
@@ -41,7 +63,8 @@ struct Built {
 impl Composer {
     /// A composer with nothing built yet.
     pub(crate) fn new(sandbox: Arc<Sandbox>, sink_ctx: SinkContext, exposed: Exposed, allow_private: bool) -> Self {
-        Self { sandbox, sink_ctx, exposed, allow_private, sinks: Mutex::default(), components: Mutex::default() }
+        let (in_force, last_loaded) = (Mutex::default(), Mutex::default());
+        Self { sandbox, sink_ctx, exposed, allow_private, in_force, last_loaded }
     }
 
     /// Where components are checked and loaded.
@@ -54,27 +77,36 @@ impl Composer {
         &self.exposed
     }
 
-    /// The plan of an installation. Everything that is wrong is reported at once, as far as it can be seen.
+    /// The plan of an installation. Everything that is wrong is reported at once, as far as it can be seen. Nothing of
+    /// it is kept: a plan may be made only to be looked at.
     pub(crate) async fn compose(
         &self,
         installation: &Installation,
         catalog: &dyn Catalog,
         previous: Option<&Plan>,
-    ) -> Result<Plan, ChangeError> {
+    ) -> Result<Composed, ChangeError> {
         let Resolved { triggers, connections, plugins } = resolve(installation, &self.exposed)?;
-        let mut problems = Vec::new();
-        let connections: Vec<ConnectionInput> =
-            connections.into_iter().filter_map(|connection| self.connect(connection, &mut problems)).collect();
+        let (mut problems, mut parts) = (Vec::new(), Parts::default());
+        let connect = |connection| self.connect(connection, &mut parts.sinks, &mut problems);
+        let connections: Vec<ConnectionInput> = connections.into_iter().filter_map(connect).collect();
         let mut loaded = Vec::new();
         for plugin in plugins {
-            loaded.push(self.load_versions(plugin, catalog, &mut problems).await?);
+            loaded.push(self.load_versions(plugin, catalog, &mut parts, &mut problems).await?);
         }
         if !problems.is_empty() {
             return Err(ChangeError::Invalid(problems));
         }
         let input = PlanInput { revision: installation.revision, triggers, connections, plugins: loaded };
         // With a thousand triggers this computes for tens of milliseconds, which other calls are not to wait for.
-        tokio::task::block_in_place(|| Plan::build(input, previous)).map_err(ChangeError::Invalid)
+        let plan = tokio::task::block_in_place(|| Plan::build(input, previous)).map_err(ChangeError::Invalid)?;
+        Ok(Composed { plan, parts })
+    }
+
+    /// The plan, which comes into force: what it is made of is kept for the next one, and the rest is let go. Calls in
+    /// flight keep what they began with.
+    pub(crate) fn keep(&self, composed: Composed) -> Arc<Plan> {
+        *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = composed.parts;
+        Arc::new(composed.plan)
     }
 
     /// A component that can be called: as it is held, or loaded.
@@ -83,42 +115,45 @@ impl Composer {
             return Ok(plugin);
         }
         let plugin = self.sandbox.load(digest, bytes).await?;
-        let mut components = self.components.lock().unwrap_or_else(PoisonError::into_inner);
-        components.insert(digest.clone(), plugin.clone());
+        let last = Some(Loaded { digest: digest.clone(), plugin: plugin.clone() });
+        *self.last_loaded.lock().unwrap_or_else(PoisonError::into_inner) = last;
         Ok(plugin)
     }
 
-    /// Lets go of sinks of connections that are gone, and of components that no plan in force may call. Calls in
-    /// flight keep theirs.
-    pub(crate) fn forget_unused(&self, installation: &Installation, in_force: &HashSet<Arc<str>>) {
-        let mut sinks = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
-        sinks.retain(|name, _| installation.connections.contains_key(name));
-        let mut components = self.components.lock().unwrap_or_else(PoisonError::into_inner);
-        components.retain(|digest, _| in_force.contains(digest));
-    }
-
     fn held(&self, digest: &str) -> Option<Arc<dyn Plugin>> {
-        self.components.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
+        let in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(plugin) = in_force.components.get(digest) {
+            return Some(plugin.clone());
+        }
+        let last = self.last_loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().filter(|last| *last.digest == *digest).map(|last| last.plugin.clone())
     }
 
-    fn connect(&self, connection: ResolvedConnection, problems: &mut Vec<Problem>) -> Option<ConnectionInput> {
+    fn connect(
+        &self,
+        connection: ResolvedConnection,
+        sinks: &mut HashMap<Arc<str>, Built>,
+        problems: &mut Vec<Problem>,
+    ) -> Option<ConnectionInput> {
         let ResolvedConnection { name, version, definition, mut config, secrets } = connection;
         if self.allow_private {
             sinks::allow_private(&definition.kind, &mut config);
         }
         let digest = fingerprint(&definition.kind, &config);
-        let held = self.sinks.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
+        let held = self.in_force.lock().unwrap_or_else(PoisonError::into_inner).sinks.get(&name).cloned();
         let built = match held.filter(|built| built.digest == digest) {
             Some(built) => built,
             None => match sinks::build(&definition.kind, config, &self.sink_ctx) {
                 Ok((sink, check)) => Built { digest, sink, check },
                 Err(found) => {
-                    problems.extend(found.into_iter().map(|problem| problem.within(&format!("connections.{name}"))));
+                    let found = found.into_iter().map(|problem| without_secrets(problem, &definition.config));
+                    problems.extend(found.map(|problem| problem.within(&format!("connections.{name}"))));
                     return None;
                 }
             },
         };
-        self.sinks.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), built.clone());
+        sinks.insert(name.clone(), built.clone());
+        let version = with_secrets(version, &built.digest, &secrets);
         Some(ConnectionInput { name, version, definition, sink: built.sink, check: built.check, secrets })
     }
 
@@ -126,6 +161,7 @@ impl Composer {
         &self,
         plugin: ResolvedPlugin,
         catalog: &dyn Catalog,
+        parts: &mut Parts,
         problems: &mut Vec<Problem>,
     ) -> Result<PluginInput, ChangeError> {
         let ResolvedPlugin { name, standing, secrets, versions } = plugin;
@@ -144,6 +180,7 @@ impl Composer {
             };
             match self.load_kept(&view.digest, catalog).await? {
                 Ok(plugin) => {
+                    parts.components.insert(view.digest.clone(), plugin.clone());
                     loaded.push(VersionInput { version: view.version.clone(), digest: view.digest.clone(), plugin });
                 }
                 Err(message) => problems.push(Problem::at(path, message)),
@@ -165,6 +202,32 @@ impl Composer {
         };
         Ok(self.load(digest, bytes).await.map_err(|err| err.to_string()))
     }
+}
+
+/// What is wrong with a connection, without the reason where that may show what a placeholder stands for.
+fn without_secrets(problem: Problem, written: &Map<String, Value>) -> Problem {
+    let key = problem.path.split(['.', '[']).next().unwrap_or_default();
+    if written.get(key).is_some_and(|value| !names_in(value).is_empty()) {
+        let message = "it is refused once its placeholders are filled in; the reason might show a secret";
+        return Problem::at(problem.path, message);
+    }
+    problem
+}
+
+/// A number that differs when the connection's version, or a secret that it names, does.
+fn with_secrets(version: i64, filled: &[u8; 32], secrets: &[(String, Secret)]) -> i64 {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(&version.to_le_bytes());
+    context.update(filled);
+    for (name, secret) in secrets {
+        for part in [name.as_str(), secret.reveal()] {
+            context.update(&(part.len() as u64).to_le_bytes());
+            context.update(part.as_bytes());
+        }
+    }
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&context.finish().as_ref()[..8]);
+    i64::from_le_bytes(bytes)
 }
 
 fn fingerprint(kind: &str, config: &Map<String, Value>) -> [u8; 32] {

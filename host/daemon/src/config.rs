@@ -4,6 +4,7 @@ pub(crate) mod document;
 pub(crate) mod placeholder;
 pub(crate) mod resolve;
 pub(crate) mod settings;
+pub(crate) mod unique;
 
 use trapjaw_engine::problem::Problem;
 

@@ -1,20 +1,20 @@
 //! The one place where the configuration changes: one change at a time, checked whole, durable, and then in force.
 //!
 //! A change is: the next installation → its plan, which finds everything that is wrong → one commit → the engine's
-//! plan is swapped. What fails at a step leaves all as it was.
+//! plan is swapped. What fails at a step leaves all as it was; so nothing may fail after the commit, and nothing is
+//! read then: the next installation is made with the very versions that the store is going to give.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
 use trapjaw_engine::engine::Engine;
 use trapjaw_engine::plan::Plan;
-use trapjaw_engine::ports::{Catalog, Clock, Conflict, PluginVersion, Store, StoreError, VersionView};
+use trapjaw_engine::ports::{Catalog, Clock, Conflict, Page, PluginVersion, Store, StoreError};
 use trapjaw_engine::problem::Problem;
 use trapjaw_engine::record::{Command, Configure, Reply};
 use trapjaw_engine::tasks;
 
 use crate::composer::Composer;
-use crate::config::resolve::resolve;
-use crate::installation::{Draft, Installation};
+use crate::installation::{Body, Draft, Installation, Past};
 use crate::vault::Vault;
 
 /// What the desk works with.
@@ -51,6 +51,9 @@ pub(crate) enum ChangeError {
     /// The caller may not.
     #[error("change configuration: {0}")]
     Forbidden(String),
+    /// The host is about to end.
+    #[error("change configuration: the host is stopping")]
+    Stopping,
     /// The store did not do it.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -123,14 +126,15 @@ impl Desk {
     {
         let desk = self.clone();
         let change = tasks::spawn("change configuration", async move { desk.change_alone(actor, decide).await });
-        change.await.map_err(|_| ChangeError::Store(StoreError::Full("the host is stopping")))?
+        change.await.map_err(|_| ChangeError::Stopping)?
     }
 
     /// What a change would come to, without making it: the installation and its plan.
     pub(crate) async fn rehearse(&self, drafts: Vec<Draft>) -> Result<(Installation, Plan), ChangeError> {
-        let (next, _) = self.current().with(drafts, &"rehearsal".into(), self.clock.now(), &self.vault)?;
-        let plan = self.composer.compose(&next, &*self.catalog, Some(&self.engine.plan())).await?;
-        Ok((next, plan))
+        let by = (&"rehearsal".into(), self.clock.now());
+        let (next, _) = self.current().with(drafts, by, &Past::new(), &self.vault)?;
+        let composed = self.composer.compose(&next, &*self.catalog, Some(&self.engine.plan())).await?;
+        Ok((next, composed.plan))
     }
 
     /// Makes a version of a plugin durable. The same bytes under the same name once more are no error.
@@ -149,42 +153,41 @@ impl Desk {
         let _writing = self.writing.lock().await;
         let before = self.current();
         let now = self.clock.now();
-        let (next, changes) = before.with(decide(&before)?, &actor, now, &self.vault)?;
+        let drafts = decide(&before)?;
+        let past = self.past_of(&before, &drafts).await?;
+        let (next, changes) = before.with(drafts, (&actor, now), &past, &self.vault)?;
         if changes.is_empty() {
             return Ok(Changed { after: before.clone(), before });
         }
-        let mut plan = self.composer.compose(&next, &*self.catalog, Some(&self.engine.plan())).await?;
+        let composed = self.composer.compose(&next, &*self.catalog, Some(&self.engine.plan())).await?;
         if let Reply::Refused(conflict) =
             self.commit(Command::Configure(Box::new(Configure { now, actor, changes }))).await?
         {
             return Err(ChangeError::Conflict(conflict));
         }
-        // The store gives the versions: an object that was removed and comes again goes on counting.
-        let after = Installation::read(self.catalog.snapshot().await?, &self.vault)?;
-        if !after.is_same_as(&next) {
-            plan = self.composer.compose(&after, &*self.catalog, Some(&self.engine.plan())).await?;
-        }
-        let after = Arc::new(after);
-        self.engine.swap(Arc::new(plan)).await;
+        let after = Arc::new(next);
+        self.engine.swap(self.composer.keep(composed)).await;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = after.clone();
-        self.forget_unused(&after).await;
         Ok(Changed { before, after })
     }
 
-    /// Lets go of what no plan in force needs. When the versions cannot be read, nothing is let go: it costs memory only.
-    async fn forget_unused(&self, installation: &Installation) {
-        let Ok(resolved) = resolve(installation, self.composer.exposed()) else { return };
-        let Ok(versions) = self.catalog.versions(None).await else { return };
-        let is_needed = |view: &&VersionView| {
-            let plugin = resolved.plugins.iter().find(|plugin| plugin.name == view.plugin);
-            plugin.is_some_and(|plugin| plugin.versions.contains(&*view.version))
-        };
-        let in_force = versions.iter().filter(is_needed).map(|view| view.digest.clone()).collect();
-        self.composer.forget_unused(installation, &in_force);
+    /// The last versions of the objects that are not there, and are to be.
+    async fn past_of(&self, before: &Installation, drafts: &[Draft]) -> Result<Past, StoreError> {
+        let mut past = Past::new();
+        for draft in drafts.iter().filter(|draft| !matches!(draft.body, Body::Removed(_))) {
+            let kind = draft.body.kind();
+            if before.version(kind, &draft.name) != 0 {
+                continue;
+            }
+            let newest = self.catalog.history(kind.word(), &draft.name, Page { before: None, rows_max: 1 }).await?;
+            past.extend(newest.first().map(|object| ((kind, draft.name.clone()), object.version)));
+        }
+        Ok(past)
     }
 
     async fn commit(&self, command: Command) -> Result<Reply, StoreError> {
         let replies = self.store.commit(vec![command]).await?;
-        replies.into_iter().next().ok_or(StoreError::Full("the store gave no reply"))
+        // A store that gives no reply broke its contract: whether it wrote is not known.
+        replies.into_iter().next().ok_or_else(|| StoreError::Fatal("it gave no reply".into()))
     }
 }

@@ -27,9 +27,14 @@ use crate::vault::Vault;
 pub(crate) struct Host {
     /// What the API works with.
     pub(crate) app: Arc<App>,
-    /// A token that was made because there was none; it is to be shown once.
-    pub(crate) made_token: Option<String>,
     stopping: watch::Sender<bool>,
+}
+
+/// The token that an installation without tokens begins with. It is good once it is kept.
+pub(crate) struct FirstToken {
+    /// The token itself.
+    pub(crate) shown: String,
+    token: Token,
 }
 
 /// The purpose of the key that event ids are hashed with.
@@ -52,16 +57,15 @@ impl Host {
 
         let snapshot = catalog.snapshot().await.context("read configuration")?;
         let installation = Installation::read(snapshot, &vault).map_err(ChangeError::Invalid).map_err(explain)?;
-        let plan = composer.compose(&installation, &*catalog, None).await.map_err(explain)?;
+        let composed = composer.compose(&installation, &*catalog, None).await.map_err(explain)?;
         let parts = engine::Parts {
             store: ports.clone(),
             clock: clock.clone(),
             dice: Arc::new(SystemDice::new()),
-            plan: Arc::new(plan),
+            plan: composer.keep(composed),
             settings: engine_settings(settings, &vault),
         };
         let engine = Engine::start(parts).await.context("recover open work")?;
-        let is_first = installation.tokens.is_empty();
         let desk = Desk::new(desk::Parts {
             store: ports,
             catalog: catalog.clone(),
@@ -71,10 +75,6 @@ impl Host {
             vault,
             installation: Arc::new(installation),
         });
-        let made_token = match &settings.admin_token {
-            None if is_first => Some(make_token(&desk).await?),
-            None | Some(_) => None,
-        };
         let (stopping, stopped) = watch::channel(false);
         let app = Arc::new(App {
             engine,
@@ -91,7 +91,24 @@ impl Host {
             ready: AtomicBool::new(true),
             inbox: settings.dev.then(Inbox::default),
         });
-        Ok(Self { app, made_token, stopping })
+        Ok(Self { app, stopping })
+    }
+
+    /// A new token where there is none by which anybody could make one. It has to be shown before it is kept: a start
+    /// that ends between the two then leaves no token that nobody has seen, and the next start makes another.
+    pub(crate) fn first_token(&self) -> Option<FirstToken> {
+        let is_needed = self.app.operator_token.is_none() && self.app.desk.current().tokens.is_empty();
+        is_needed.then(|| {
+            let (shown, token) = Token::make(vec![Scope::Admin], Vec::new(), Vec::new(), None);
+            FirstToken { shown, token }
+        })
+    }
+
+    /// Makes the token good.
+    pub(crate) async fn keep(&self, first: FirstToken) -> anyhow::Result<()> {
+        let draft = Draft { name: FIRST_TOKEN.into(), body: Body::Token(first.token) };
+        self.app.desk.change(HOST_ACTOR.into(), move |_| Ok(vec![draft])).await.context("keep the first token")?;
+        Ok(())
     }
 
     /// Takes no more work: streams end, listeners that watch stop.
@@ -136,11 +153,4 @@ fn engine_settings(settings: &Settings, vault: &Vault) -> engine::Settings {
     engine.attempts_max = settings.limits.attempts.unwrap_or(engine.attempts_max);
     engine.memory_bytes_max = settings.limits.work_bytes.unwrap_or(engine.memory_bytes_max);
     engine
-}
-
-async fn make_token(desk: &Arc<Desk>) -> anyhow::Result<String> {
-    let (shown, token) = Token::make(vec![Scope::Admin], Vec::new(), Vec::new(), None);
-    let draft = Draft { name: FIRST_TOKEN.into(), body: Body::Token(token) };
-    desk.change(HOST_ACTOR.into(), move |_| Ok(vec![draft])).await.map_err(explain)?;
-    Ok(shown)
 }

@@ -14,6 +14,9 @@ use trapjaw_engine::time::Time;
 use crate::pass::Token;
 use crate::vault::Vault;
 
+/// The most objects. Every change is checked against all of them, and a plan holds them in memory.
+const OBJECTS_MAX: usize = 20_000;
+
 /// A kind of object in the catalog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
@@ -57,7 +60,7 @@ impl Kind {
 }
 
 /// An object as it stands.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Standing<T> {
     /// Its version.
     pub(crate) version: i64,
@@ -90,7 +93,7 @@ pub(crate) struct Installation {
 }
 
 /// What a new version of an object says.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) enum Body {
     /// A trigger.
     Trigger(Box<Trigger>),
@@ -106,8 +109,11 @@ pub(crate) enum Body {
     Removed(Kind),
 }
 
+/// The last versions that objects had before they were removed. One that comes again goes on counting from there.
+pub(crate) type Past = BTreeMap<(Kind, Arc<str>), i64>;
+
 /// A change of one object.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Draft {
     /// Its name.
     pub(crate) name: Arc<str>,
@@ -157,13 +163,13 @@ impl Installation {
         if problems.is_empty() { Ok(installation) } else { Err(problems) }
     }
 
-    /// The installation as it would be with these changes, and the changes as the catalog takes them. What would
-    /// change nothing is left out.
+    /// The installation as it is once the catalog has taken these changes, and the changes as it takes them. What
+    /// would change nothing is left out.
     pub(crate) fn with(
         &self,
         drafts: Vec<Draft>,
-        actor: &Arc<str>,
-        now: Time,
+        (actor, now): (&Arc<str>, Time),
+        past: &Past,
         vault: &Vault,
     ) -> Result<(Self, Vec<ObjectChange>), Vec<Problem>> {
         let mut objects = self.objects.clone();
@@ -183,13 +189,16 @@ impl Installation {
                 None => drop(objects.remove(&key)),
                 Some(body) => {
                     let (kind, name) = (kind.word().into(), draft.name);
-                    let (version, revision) = (version + 1, self.revision + 1);
+                    let (version, revision) = (past.get(&key).map_or(version, |last| *last) + 1, self.revision + 1);
                     objects.insert(
                         key,
                         Object { kind, name, version, revision, body, actor: actor.clone(), at: now, removed: false },
                     );
                 }
             }
+        }
+        if objects.len() > OBJECTS_MAX.max(self.objects.len()) {
+            return Err(vec![Problem::at("", format!("there would be more than {OBJECTS_MAX} objects"))]);
         }
         let snapshot = Snapshot { revision: self.revision + 1, objects: objects.into_values().collect() };
         Ok((Self::read(snapshot, vault)?, changes))
@@ -215,14 +224,6 @@ impl Installation {
             })
             .filter(|difference| difference.old != difference.new)
             .collect()
-    }
-
-    /// Whether both have the same objects at the same versions, under the same revision.
-    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
-        let versions = |installation: &Self| -> Vec<_> {
-            installation.objects.iter().map(|(key, object)| (key.clone(), object.version)).collect()
-        };
-        self.revision == other.revision && versions(self) == versions(other)
     }
 
     /// Whether the object says this already.
@@ -302,4 +303,22 @@ fn encode(draft: &Draft, vault: &Vault) -> Result<Option<Bytes>, Problem> {
         return Err(Problem::at(at(), format!("{} bytes are more than {max}", body.len())));
     }
     Ok(Some(body.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_a_bound_on_objects() {
+        let check = |n_objects: usize, expected: bool| {
+            let plugin = |n| Draft { name: format!("p{n}").into(), body: Body::Plugin(PluginStanding::default()) };
+            let drafts = (0..n_objects).map(plugin).collect();
+            let (by, vault) = ("test".into(), Vault::new(&[0; 32]));
+            let next = Installation::default().with(drafts, (&by, Time(0)), &Past::new(), &vault);
+            assert_eq!(next.is_ok(), expected, "{n_objects}");
+        };
+        check(OBJECTS_MAX, true);
+        check(OBJECTS_MAX + 1, false);
+    }
 }

@@ -25,6 +25,9 @@ mod vault;
 mod clock;
 mod text;
 
+#[cfg(test)]
+mod reference;
+
 use std::process::ExitCode;
 
 use clap::Parser;

@@ -160,8 +160,10 @@ fn hash(shown: &str) -> String {
     text::hex(&Sha256::digest(shown.as_bytes()))
 }
 
+/// A token that a person chose and that is shorter than this might be guessed; ours have 192 random bits.
+pub(crate) const UNGUESSABLE_BYTES_MIN: usize = 20;
 /// The most failures of one address in a window, before it has to wait.
-const FAILURES_MAX: u32 = 100;
+pub(crate) const FAILURES_MAX: u32 = 100;
 /// The window.
 const WINDOW: Duration = Duration::from_secs(60);
 /// The most addresses that are remembered; beyond it, all are forgotten, which costs a guesser nothing but time.
@@ -172,7 +174,7 @@ const ADDRESSES_MAX: usize = 10_000;
 pub(crate) struct Failures(Mutex<HashMap<IpAddr, (Time, u32)>>);
 
 impl Failures {
-    /// How long the address has to wait before its next guess is looked at; none when it need not.
+    /// How long the address has to wait before a guess of its is looked at again; none when it need not.
     pub(crate) fn wait(&self, address: IpAddr, now: Time) -> Option<Duration> {
         let failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (since, n) = failures.get(&address)?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use trapjaw_engine::tasks;
 use trapjaw_sandbox::Compiler;
 
@@ -51,27 +51,37 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     telemetry::start(settings.log_format, &settings.log_filter)?;
     // Every TLS user of the process shares it; a second provider would panic at the first handshake.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let compiler = Compiler::Child("/proc/self/exe".into());
-    let host = Host::open(&settings, compiler).await?;
-    let (router, store) = (api::router(host.app.clone()), host.app.store.clone());
+    // Before anything is opened or changed: a port that is taken is the most likely reason for a start to fail.
     let tcp = TcpListener::bind(settings.listen).await.with_context(|| format!("listen on {}", settings.listen))?;
     let address = tcp.local_addr().context("find own address")?;
+    let host = Host::open(&settings, Compiler::Child("/proc/self/exe".into())).await?;
+    let (router, store) = (api::router(host.app.clone()), host.app.store.clone());
+    if let Some(first) = host.first_token() {
+        say(&[&format!("admin token (shown this once): {}", first.shown)])?;
+        host.keep(first).await?;
+    }
     if settings.dev {
         make_inbox(&host, address).await?;
-        save_context(&settings, address)?;
     }
+    // Before anybody is told that we listen: who reads that may tell us to stop at once.
+    let mut signals = Signals::watch()?;
     let serving = tasks::spawn(
         "listener",
         listener::serve(tcp, router, settings.limits.connections, host.app.stopping.clone(), settings.grace),
     );
-    announce(&host, address)?;
+    say(&[&format!("listening on http://{address}")])?;
+    if let (true, Some(token)) = (settings.dev, &settings.admin_token) {
+        show_the_way(address, token)?;
+    }
     tokio::select! {
-        signal = told_to_stop() => tracing::info!(signal = signal?, "stopping"),
+        signal = signals.next() => tracing::info!(signal, "stopping"),
         reason = store.failed() => {
             // What was acknowledged is on disk, and nothing more can be: to go on would be to guess.
             tracing::error!(reason = %reason, "the store failed");
             anyhow::bail!("write to the store: {reason}");
         }
+        // Whatever ended it: nothing would be delivered any more, and to answer 202 would hide that.
+        () = host.app.engine.failed() => anyhow::bail!("carry open work on: see the log"),
     }
     host.stop_intake();
     serving.await.context("stop listening")?;
@@ -80,26 +90,34 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Says what scripts wait for, and shows the first token once.
-fn announce(host: &Host, address: SocketAddr) -> anyhow::Result<()> {
+/// Writes lines that scripts and people wait for.
+fn say(lines: &[&str]) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    let mut say = || -> std::io::Result<()> {
-        if let Some(token) = &host.made_token {
-            writeln!(out, "admin token (shown this once): {token}")?;
-        }
-        writeln!(out, "listening on http://{address}")?;
+    let mut write = || -> std::io::Result<()> {
+        lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
         out.flush()
     };
-    say().context("write to standard output")
+    write().context("write to standard output")
 }
 
-async fn told_to_stop() -> anyhow::Result<&'static str> {
-    let mut term = signal(SignalKind::terminate()).context("watch for signals")?;
-    let mut int = signal(SignalKind::interrupt()).context("watch for signals")?;
-    Ok(tokio::select! {
-        _ = term.recv() => "SIGTERM",
-        _ = int.recv() => "SIGINT",
-    })
+/// The signals that tell the daemon to stop. One that comes while nobody waits for it is not lost.
+struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn watch() -> anyhow::Result<Self> {
+        let watch = |kind: SignalKind| signal(kind).context("watch for signals");
+        Ok(Self { term: watch(SignalKind::terminate())?, int: watch(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.term.recv() => "SIGTERM",
+            _ = self.int.recv() => "SIGINT",
+        }
+    }
 }
 
 /// Points the connection `inbox` at this process, whatever its port is today.
@@ -113,7 +131,16 @@ async fn make_inbox(host: &Host, address: SocketAddr) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn save_context(settings: &Settings, address: SocketAddr) -> anyhow::Result<()> {
-    let (Some(token), Some(path)) = (&settings.admin_token, Context::default_path()) else { return Ok(()) };
-    Context { url: format!("http://{address}"), token: token.clone() }.write(&path)
+/// Tells a person how to go on: the commands of this user find the daemon by themselves, and others are told by lines
+/// that can be copied.
+fn show_the_way(address: SocketAddr, token: &str) -> anyhow::Result<()> {
+    let url = format!("http://{address}");
+    let way = match Context::default_path() {
+        Some(path) => {
+            Context { url: url.clone(), token: token.to_owned() }.write(&path)?;
+            "`trapjaw` finds it by itself from another terminal; for other programs, copy this line there:"
+        }
+        None => "in another terminal, copy this line first:",
+    };
+    say(&[way, &format!("export TRAPJAW_URL={url} TRAPJAW_TOKEN={token}")])
 }

@@ -14,9 +14,19 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use trapjaw_engine::event::{JSON_DEPTH_MAX, is_deeper};
 use trapjaw_engine::problem::Problem;
 
-use super::error::ApiError;
+use super::error::{ApiError, stopping};
 use crate::config::show_path;
 
+/// How long a call waits for room in the budget of bodies before it is told to come again.
+const ROOM_TIME_MAX: Duration = Duration::from_secs(10);
+/// When it is to come again.
+const ROOM_WAIT: Duration = Duration::from_secs(5);
+/// Uploads that are checked and compiled at one time: each holds up to 64 MiB of the budget while it is.
+const UPLOADS_MAX: usize = 2;
+/// Uploads that may wait for that, with their bodies still at the sender's.
+const UPLOADS_WAITING_MAX: usize = 16;
+/// How long an upload waits before it is told to come again.
+const UPLOAD_TIME_MAX: Duration = Duration::from_secs(60);
 /// How long a body may take to arrive: longer than 8 MiB on a slow line, short enough that idlers do not pile up.
 const READ_TIME_MAX: Duration = Duration::from_secs(60);
 /// Bodies up to this size are inflated where they are; longer ones would hold up other calls.
@@ -31,6 +41,9 @@ const UNIT: usize = 1 << 10;
 pub(crate) struct BodyBudget {
     units: Semaphore,
     units_max: u32,
+    room_time_max: Duration,
+    uploads: Semaphore,
+    uploads_waiting: Semaphore,
 }
 
 /// A body in memory. It counts against the budget until it is dropped.
@@ -40,11 +53,34 @@ pub(crate) struct Held<'a> {
     _permit: SemaphorePermit<'a>,
 }
 
+/// A place of an upload.
+pub(crate) struct UploadPlace<'a> {
+    _waiting: SemaphorePermit<'a>,
+    _place: SemaphorePermit<'a>,
+}
+
 impl BodyBudget {
     /// A budget of so many bytes.
     pub(crate) fn new(bytes: usize) -> Self {
         let units_max = u32::try_from(bytes / UNIT).unwrap_or(u32::MAX).max(1);
-        Self { units: Semaphore::new(units_max as usize), units_max }
+        Self {
+            units: Semaphore::new(units_max as usize),
+            units_max,
+            room_time_max: ROOM_TIME_MAX,
+            uploads: Semaphore::new(UPLOADS_MAX),
+            uploads_waiting: Semaphore::new(UPLOADS_MAX + UPLOADS_WAITING_MAX),
+        }
+    }
+
+    /// A place for an upload, to be held until it is done. It is taken before the body is read.
+    pub(crate) async fn place_for_upload(&self) -> Result<UploadPlace<'_>, ApiError> {
+        let full = || {
+            let detail = "there are as many uploads as the host takes at one time";
+            ApiError::later(StatusCode::TOO_MANY_REQUESTS, detail, ROOM_WAIT)
+        };
+        let waiting = self.uploads_waiting.try_acquire().map_err(|_| full())?;
+        let place = tokio::time::timeout(UPLOAD_TIME_MAX, self.uploads.acquire()).await.map_err(|_| full())?;
+        Ok(UploadPlace { _waiting: waiting, _place: place.map_err(|_| stopping())? })
     }
 
     /// Reads a body of at most `max` bytes, inflated if it is compressed.
@@ -57,15 +93,17 @@ impl BodyBudget {
         let is_gzip = read_encoding(headers)?;
         let held = if is_gzip { max } else { announced.unwrap_or(max) };
         let units = u32::try_from(held / UNIT + 1).unwrap_or(u32::MAX).min(self.units_max);
-        let reading = async {
-            let permit = self.units.acquire_many(units).await;
-            let permit = permit.map_err(|_| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the host is stopping"))?;
-            let bytes = Limited::new(body, max).collect().await.map_err(|err| read_error(&*err, max))?.to_bytes();
-            Ok::<_, ApiError>(Held { bytes, _permit: permit })
-        };
-        let mut held = tokio::time::timeout(READ_TIME_MAX, reading)
+        let room = tokio::time::timeout(self.room_time_max, self.units.acquire_many(units)).await.map_err(|_| {
+            let detail = "the host holds as many bytes of bodies as it may";
+            ApiError::later(StatusCode::SERVICE_UNAVAILABLE, detail, ROOM_WAIT)
+        })?;
+        let permit = room.map_err(|_| stopping())?;
+        let bytes = tokio::time::timeout(READ_TIME_MAX, Limited::new(body, max).collect())
             .await
-            .map_err(|_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive"))??;
+            .map_err(|_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive"))?
+            .map_err(|err| read_error(&*err, max))?
+            .to_bytes();
+        let mut held = Held { bytes, _permit: permit };
         if is_gzip {
             held.bytes = inflate_off_path(held.bytes, max).await?;
         }
@@ -222,5 +260,33 @@ mod tests {
         check(r#"{"n": 1} x"#, 400, "");
         check(&"[".repeat(65), 400, "");
         assert!(read_json::<Shape>(br#"{"n": 1}"#).is_ok());
+    }
+
+    #[tokio::test]
+    async fn who_finds_no_room_is_told_to_come_again() {
+        let budget = BodyBudget { room_time_max: Duration::ZERO, ..BodyBudget::new(2 * UNIT) };
+        let read = || async {
+            let headers = [(CONTENT_LENGTH, "3".parse().unwrap())].into_iter().collect();
+            budget.read(&headers, Body::from("abc"), MAX).await
+        };
+        let (first, second) = (read().await.ok().unwrap(), read().await.ok().unwrap());
+        let refused = read().await.err().unwrap().into_response();
+        assert_eq!((refused.status().as_u16(), refused.headers().contains_key("retry-after")), (503, true));
+        drop(first);
+        assert_eq!(&read().await.ok().unwrap().bytes[..], b"abc");
+        drop(second);
+    }
+
+    #[tokio::test]
+    async fn uploads_have_a_bound() {
+        let budget = BodyBudget::new(UNIT);
+        let first = budget.place_for_upload().await.ok().unwrap();
+        let others = budget.uploads_waiting.try_acquire_many((UPLOADS_MAX + UPLOADS_WAITING_MAX - 1) as u32).unwrap();
+        assert_eq!(budget.place_for_upload().await.err().unwrap().into_response().status().as_u16(), 429);
+        drop(others);
+        assert_eq!(budget.uploads.available_permits(), UPLOADS_MAX - 1);
+        drop(first);
+        assert!(budget.place_for_upload().await.is_ok());
+        assert_eq!(budget.uploads.available_permits(), UPLOADS_MAX, "a place comes back when the upload is done");
     }
 }

@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use trapjaw_engine::event::{
     ATTRIBUTE_BYTES_MAX, EVENT_BYTES_MAX, EXTENSIONS_MAX, Event, JSON_DEPTH_MAX, is_deeper, is_json_type,
 };
@@ -125,6 +126,21 @@ pub(crate) fn read_plain(
         problems.push(Problem::at("data", "the body is empty"));
     }
     let event = attributes.event("", Some(content_type), body, ctx, &mut problems);
+    event.filter(|_| problems.is_empty()).ok_or(problems)
+}
+
+/// Makes an event that a person fires a trigger with, under the checks of one that is sent.
+pub(crate) fn make(
+    kind: &str,
+    subject: Option<String>,
+    data: Option<&RawValue>,
+    ctx: Context,
+) -> Result<Event, Vec<Problem>> {
+    let (id, source) = (Some(text::random_id()), Some(SOURCE.to_owned()));
+    let attributes = Attributes { id, source, kind: Some(kind.to_owned()), subject, ..Attributes::default() };
+    let data = data.map(|data| Bytes::copy_from_slice(data.get().as_bytes())).unwrap_or_default();
+    let mut problems = Vec::new();
+    let event = attributes.event("", None, &data, ctx, &mut problems);
     event.filter(|_| problems.is_empty()).ok_or(problems)
 }
 

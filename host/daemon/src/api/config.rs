@@ -5,7 +5,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use trapjaw_engine::problem::Problem;
 use utoipa::{IntoParams, ToSchema};
@@ -15,7 +16,10 @@ use super::auth::Caller;
 use super::body::{expect_type, media_type};
 use super::error::{ApiError, ProblemBody, ProblemItem};
 use super::page::read_query;
+use super::permit::{Intent, permit, permit_document};
+use super::precondition::{Precondition, versioned};
 use crate::config::document::File;
+use crate::config::placeholder::Exposed;
 use crate::desk::ChangeError;
 use crate::installation::{Body as Says, Difference, Draft, Installation, Kind};
 use crate::pass::Act;
@@ -68,7 +72,9 @@ pub(crate) struct ValidBody {
 const DOCUMENT_BYTES_MAX: usize = 8 << 20;
 const TYPES: [&str; 4] = ["application/json", "application/yaml", "application/x-yaml", "text/yaml"];
 
-/// Make the configuration what a document says: every change or none.
+/// Make the configuration what a document says: every change or none. It takes the scopes that its changes would take
+/// one by one: an editor may apply triggers, and which version of a plugin is active. `If-Match` is compared with the
+/// revision of the configuration.
 #[utoipa::path(post, path = "/v1/config/apply", tag = "config", params(ApplyQuery), request_body = Object, responses((status = 200, body = ChangesBody), (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn apply(
     State(app): State<Arc<App>>,
@@ -76,24 +82,30 @@ pub(crate) async fn apply(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<ChangesBody>, ApiError> {
-    caller.may(Act::Operate)?;
+) -> Result<Response, ApiError> {
     let query: ApplyQuery = read_query(query.as_deref())?;
+    let is_dry = query.dry_run.unwrap_or(false);
+    caller.may(if is_dry { Act::Read } else { Act::Define })?;
+    let condition = Precondition::read(&headers)?;
     let prune = query.prune.unwrap_or(false);
     let file = read(&app, &headers, body).await?;
-    if query.dry_run.unwrap_or(false) {
-        return rehearse(&app, &caller, file, prune).await.map(Json);
+    if is_dry {
+        return rehearse(&app, &caller, file, (condition, prune)).await.map(answer);
     }
     let exposed = app.desk.composer().exposed().clone();
-    let applying = caller.clone();
+    let actor = caller.name.clone();
     let named = file.names();
-    let change = move |now: &Installation| drafts(&applying, file, now, &exposed, prune);
-    let changed = app.desk.change(caller.name, change).await?;
+    let change = move |now: &Installation| {
+        condition.check(now.revision)?;
+        drafts(&caller, file, now, &exposed, (prune, Intent::Make))
+    };
+    let changed = app.desk.change(actor, change).await?;
     let changes = compare(&changed.before, &changed.after, named);
-    Ok(Json(ChangesBody { revision: changed.after.revision, applied: true, changes }))
+    Ok(answer(ChangesBody { revision: changed.after.revision, applied: true, changes }))
 }
 
-/// See what a document would change.
+/// See what a document would change. One with connections or secrets takes a token that may write them, as the answer
+/// would tell whether a guess of a credential is right.
 #[utoipa::path(post, path = "/v1/config/diff", tag = "config", params(ApplyQuery), request_body = Object, responses((status = 200, body = ChangesBody), (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn diff(
     State(app): State<Arc<App>>,
@@ -101,14 +113,16 @@ pub(crate) async fn diff(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<ChangesBody>, ApiError> {
+) -> Result<Response, ApiError> {
     caller.may(Act::Read)?;
     let query: ApplyQuery = read_query(query.as_deref())?;
+    let condition = Precondition::read(&headers)?;
     let file = read(&app, &headers, body).await?;
-    rehearse(&app, &caller, file, query.prune.unwrap_or(false)).await.map(Json)
+    rehearse(&app, &caller, file, (condition, query.prune.unwrap_or(false))).await.map(answer)
 }
 
-/// Check a document against what is in force; everything that is wrong is reported.
+/// Check a document against what is in force; everything that is wrong is reported. One with connections or secrets
+/// takes a token that may write them.
 #[utoipa::path(post, path = "/v1/config/validate", tag = "config", request_body = Object, responses((status = 200, body = ValidBody), (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn validate(
     State(app): State<Arc<App>>,
@@ -122,8 +136,9 @@ pub(crate) async fn validate(
         file => file?,
     };
     let tried = async {
-        let drafts = file.drafts(&app.desk.current(), app.desk.composer().exposed(), false)?;
-        app.desk.rehearse(drafts).await
+        let drafts =
+            drafts(&caller, file, &app.desk.current(), app.desk.composer().exposed(), (false, Intent::Rehearse));
+        app.desk.rehearse(drafts?).await
     };
     match tried.await {
         Ok(_) => Ok(Json(ValidBody { valid: true, errors: Vec::new() })),
@@ -132,15 +147,20 @@ pub(crate) async fn validate(
     }
 }
 
-/// Write the configuration out as a document, without credentials.
+/// Write the configuration out as a document, without credentials. The ETag is its revision.
 #[utoipa::path(get, path = "/v1/config/export", tag = "config", responses((status = 200, body = Object), (status = "4XX", body = ProblemBody)))]
-pub(crate) async fn export(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<File>, ApiError> {
+pub(crate) async fn export(State(app): State<Arc<App>>, caller: Caller) -> Result<Response, ApiError> {
     caller.may(Act::Read)?;
-    let mut file = File::of(&app.desk.current());
+    let now = app.desk.current();
+    let mut file = File::of(&now);
     file.triggers.retain(|name, _| caller.token.covers(name));
     file.connections.retain(|name, _| caller.token.covers(name));
     file.plugins.retain(|name, _| caller.token.covers(name));
-    Ok(Json(file))
+    Ok(versioned(StatusCode::OK, now.revision, &file))
+}
+
+fn answer(changes: ChangesBody) -> Response {
+    versioned(StatusCode::OK, changes.revision, &changes)
 }
 
 async fn read(app: &App, headers: &HeaderMap, body: Body) -> Result<File, ApiError> {
@@ -149,10 +169,16 @@ async fn read(app: &App, headers: &HeaderMap, body: Body) -> Result<File, ApiErr
     File::read(&held.bytes, media_type(headers) != TYPES[0]).map_err(ApiError::invalid)
 }
 
-async fn rehearse(app: &App, caller: &Caller, file: File, prune: bool) -> Result<ChangesBody, ApiError> {
+async fn rehearse(
+    app: &App,
+    caller: &Caller,
+    file: File,
+    (condition, prune): (Precondition, bool),
+) -> Result<ChangesBody, ApiError> {
     let now = app.desk.current();
+    condition.check(now.revision)?;
     let named = file.names();
-    let drafts = drafts(caller, file, &now, app.desk.composer().exposed(), prune)?;
+    let drafts = drafts(caller, file, &now, app.desk.composer().exposed(), (prune, Intent::Rehearse))?;
     let (next, _) = app.desk.rehearse(drafts).await?;
     Ok(ChangesBody { revision: now.revision, applied: false, changes: compare(&now, &next, named) })
 }
@@ -162,14 +188,15 @@ fn drafts(
     caller: &Caller,
     file: File,
     now: &Installation,
-    exposed: &crate::config::placeholder::Exposed,
-    prune: bool,
+    exposed: &Exposed,
+    (prune, intent): (bool, Intent),
 ) -> Result<Vec<Draft>, ChangeError> {
+    permit_document(caller, &file)?;
     let drafts = file.drafts(now, exposed, prune)?;
     // Pruning by a token that is limited to some names leaves the others' alone.
     let is_others = |draft: &Draft| matches!(draft.body, Says::Removed(_)) && !caller.token.covers(&draft.name);
     let drafts: Vec<Draft> = drafts.into_iter().filter(|draft| !is_others(draft)).collect();
-    drafts.iter().try_for_each(|draft| caller.covers(&draft.name))?;
+    permit(caller, &drafts, now, intent)?;
     Ok(drafts)
 }
 

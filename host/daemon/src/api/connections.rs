@@ -1,10 +1,11 @@
-//! Connections. Credentials go in and never come out.
+//! Connections. Credentials go in and never come out. A URL is no credential and is shown: what of it is secret belongs
+//! into a secret, which the URL names as `{{ secret.NAME }}`.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Serialize;
@@ -19,7 +20,8 @@ use super::error::{ApiError, ProblemBody};
 use super::events::PageQuery;
 use super::objects::{remove_object, save_object};
 use super::page::{Items, read_limit, read_query};
-use super::precondition::versioned;
+use super::path::Path;
+use super::precondition::{Precondition, versioned};
 use crate::config::document::read_connection;
 use crate::desk::ChangeError;
 use crate::installation::{Body as Says, Draft, Installation, Kind, Standing};
@@ -74,21 +76,18 @@ pub(crate) async fn list(
 
 /// Show one connection, without its credentials.
 #[utoipa::path(get, path = "/v1/connections/{name}", tag = "connections", params(("name" = String, Path)), responses((status = 200, body = ConnectionBody), (status = "4XX", body = ProblemBody)))]
-pub(crate) async fn show(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    Path(name): Path<String>,
-) -> Result<Response, ApiError> {
+pub(crate) async fn show(State(app): State<Arc<App>>, caller: Caller, Path(name): Path) -> Result<Response, ApiError> {
     caller.may_on(Act::Read, &name)?;
     answer(&app.desk.current(), &name, StatusCode::OK)
 }
 
-/// Save a connection, whole.
+/// Save a connection, whole. What of its URL is secret is shown like the rest, unless it stands in a secret that the URL
+/// names as `{{ secret.NAME }}`.
 #[utoipa::path(put, path = "/v1/connections/{name}", tag = "connections", params(("name" = String, Path)), request_body = Object, responses((status = 200, body = ConnectionBody), (status = 201, body = ConnectionBody), (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn save(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path(name): Path<String>,
+    Path(name): Path,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -102,7 +101,7 @@ pub(crate) async fn save(
 pub(crate) async fn remove(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path(name): Path<String>,
+    Path(name): Path,
     headers: HeaderMap,
 ) -> Result<StatusCode, ApiError> {
     caller.may_on(Act::Operate, &name)?;
@@ -114,7 +113,7 @@ pub(crate) async fn remove(
 pub(crate) async fn test(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path(name): Path<String>,
+    Path(name): Path,
 ) -> Result<Json<TestBody>, ApiError> {
     caller.may_on(Act::Operate, &name)?;
     let tested = app.engine.probe(&name).await.ok_or_else(|| ApiError::missing(format_args!("connection {name}")))?;
@@ -129,34 +128,43 @@ pub(crate) async fn test(
     }))
 }
 
-/// Let the sends of a connection wait; nothing is lost.
+/// Let the sends of a connection wait; nothing is lost. Takes `If-Match`.
 #[utoipa::path(post, path = "/v1/connections/{name}/pause", tag = "connections", params(("name" = String, Path)), responses((status = 200, body = ConnectionBody), (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn pause(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path(name): Path<String>,
+    Path(name): Path,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    set_paused(&app, caller, name, true).await
+    set_paused(&app, caller, (name, &headers), true).await
 }
 
-/// Let a paused connection go on.
+/// Let a paused connection go on. Takes `If-Match`.
 #[utoipa::path(post, path = "/v1/connections/{name}/resume", tag = "connections", params(("name" = String, Path)), responses((status = 200, body = ConnectionBody), (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn resume(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path(name): Path<String>,
+    Path(name): Path,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    set_paused(&app, caller, name, false).await
+    set_paused(&app, caller, (name, &headers), false).await
 }
 
-async fn set_paused(app: &App, caller: Caller, name: String, paused: bool) -> Result<Response, ApiError> {
+async fn set_paused(
+    app: &App,
+    caller: Caller,
+    (name, headers): (String, &HeaderMap),
+    paused: bool,
+) -> Result<Response, ApiError> {
     caller.may_on(Act::Operate, &name)?;
+    let condition = Precondition::read(headers)?;
     let setting = name.clone();
     let changed = app
         .desk
         .change(caller.name, move |now| {
             let connection = now.connections.get(&*setting);
             let connection = connection.ok_or_else(|| ChangeError::Missing(format!("connection {setting}")))?;
+            condition.check(connection.version)?;
             let mut body = connection.body.clone();
             body.insert("paused".into(), paused.into());
             Ok(vec![Draft { name: setting.into(), body: Says::Connection(body) }])

@@ -117,6 +117,7 @@ impl From<StoreError> for ApiError {
     fn from(err: StoreError) -> Self {
         match err {
             StoreError::Full(what) => Self::new(StatusCode::INSUFFICIENT_STORAGE, format!("store event: {what}")),
+            StoreError::Closed(_) => stopping(),
             StoreError::Fatal(_) | StoreError::Lost => {
                 tracing::error!(error = %err, "the store failed");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "the store failed; the host stops")
@@ -136,7 +137,7 @@ impl From<Refused> for ApiError {
             Refused::Busy => {
                 Self::later(StatusCode::TOO_MANY_REQUESTS, "the host has as much open work as it can hold", BUSY_WAIT)
             }
-            Refused::Stopping => Self::later(StatusCode::SERVICE_UNAVAILABLE, "the host is stopping", BUSY_WAIT),
+            Refused::Stopping => stopping(),
             Refused::Unknown(what) => Self::missing(what),
             Refused::Store(err) => err.into(),
         }
@@ -153,9 +154,15 @@ impl From<ChangeError> for ApiError {
             }
             ChangeError::Conflict(_) | ChangeError::Taken(_) => Self::new(StatusCode::CONFLICT, err.to_string()),
             ChangeError::Forbidden(why) => Self::forbidden(why),
+            ChangeError::Stopping => stopping(),
             ChangeError::Store(err) => err.into(),
         }
     }
+}
+
+/// The answer of a host that is about to end.
+pub(crate) fn stopping() -> ApiError {
+    ApiError::later(StatusCode::SERVICE_UNAVAILABLE, "the host is stopping", BUSY_WAIT)
 }
 
 /// How long a sender is to wait when the host is full or stopping.
@@ -200,6 +207,8 @@ mod tests {
         check(ChangeError::Precondition(1).into(), 412);
         check(ChangeError::Taken("x".into()).into(), 409);
         check(ChangeError::Forbidden("x".into()).into(), 403);
+        check(ChangeError::Stopping.into(), 503);
+        check(StoreError::Closed("it is closed").into(), 503);
         check(StoreError::Lost.into(), 503);
     }
 

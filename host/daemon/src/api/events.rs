@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use serde::Deserialize;
 use serde_json::Value;
 use trapjaw_engine::evaluation::{Evaluation, VerdictWord, note_refused, read_evaluations};
@@ -15,7 +15,9 @@ use utoipa::IntoParams;
 use super::App;
 use super::auth::Caller;
 use super::error::{ApiError, ProblemBody};
-use super::page::{Items, read_id, read_limit, read_page, read_query};
+use super::page::{Items, read_id, read_page, read_query};
+use super::path::Path;
+use super::runs::note_holds;
 use super::view::{EventBody, RunBody};
 use crate::pass::Act;
 
@@ -40,7 +42,8 @@ pub(crate) struct EventQuery {
     cursor: Option<String>,
 }
 
-/// List events, newest first.
+/// List events, newest first. Events are for every token that may read; what triggers made of them is shown for the
+/// triggers that the token covers.
 #[utoipa::path(get, path = "/v1/events", tag = "events", params(EventQuery), responses((status = 200, body = Items<EventBody>), (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
@@ -57,13 +60,13 @@ pub(crate) async fn list(
         since: read_time("since", query.since.as_deref())?,
         until: read_time("until", query.until.as_deref())?,
     };
-    let rows = app.ledger.events(filter, page).await?;
-    let mut evaluations = std::collections::VecDeque::with_capacity(rows.len());
-    for row in &rows {
-        evaluations.push_back(evaluations_of(&app, row).await?);
+    let found = app.ledger.events(filter, page).await?;
+    let mut evaluations = std::collections::VecDeque::with_capacity(found.rows.len());
+    for row in &found.rows {
+        evaluations.push_back(evaluations_of(&app, &caller, row).await?);
     }
     let show = |row| Some(EventBody::new(row, evaluations.pop_front().unwrap_or_default()));
-    Ok(Json(Items::page(rows, page.rows_max, |row| row.id.to_string(), show)))
+    Ok(Json(Items::rows(found, |row| row.id.to_string(), show)))
 }
 
 /// Show one event.
@@ -71,11 +74,11 @@ pub(crate) async fn list(
 pub(crate) async fn show(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Path(id): Path,
 ) -> Result<Json<EventBody>, ApiError> {
     caller.may(Act::Read)?;
     let view = find(&app, &id).await?;
-    let evaluations = evaluations_of(&app, &view).await?;
+    let evaluations = evaluations_of(&app, &caller, &view).await?;
     Ok(Json(EventBody::new(view, evaluations)))
 }
 
@@ -84,14 +87,15 @@ pub(crate) async fn show(
 pub(crate) async fn evaluations(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Path(id): Path,
 ) -> Result<Json<Items<Value>>, ApiError> {
     caller.may(Act::Read)?;
     let event = find(&app, &id).await?;
-    let mut evaluations = evaluations_of(&app, &event).await?;
+    let mut evaluations = evaluations_of(&app, &caller, &event).await?;
     // What was judged after the event was stored stands with the runs.
     let runs = runs_of(&app, event.id).await?;
-    evaluations.extend(runs.iter().flat_map(|run| read_evaluations(&run.evaluation)));
+    let covered = runs.iter().filter(|run| caller.token.covers(&run.trigger));
+    evaluations.extend(covered.flat_map(|run| read_evaluations(&run.evaluation)));
     Ok(Json(Items::all(evaluations.iter().map(|one| serde_json::to_value(one).unwrap_or_default()).collect())))
 }
 
@@ -100,7 +104,7 @@ pub(crate) async fn evaluations(
 pub(crate) async fn runs(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Path(id): Path,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Items<RunBody>>, ApiError> {
     caller.may(Act::Read)?;
@@ -108,14 +112,10 @@ pub(crate) async fn runs(
     let event = find(&app, &id).await?;
     let page = read_page::<RunId>(query.limit, query.cursor.as_deref(), RunId::seq)?;
     let filter = RunFilter { event: Some(event.id), ..RunFilter::default() };
-    let rows = app.ledger.runs(filter, page).await?;
-    let limit = read_limit(query.limit)?;
-    Ok(Json(Items::page(
-        rows,
-        limit,
-        |row| row.id.to_string(),
-        |row| caller.token.covers(&row.trigger).then(|| row.into()),
-    )))
+    let mut found = app.ledger.runs(filter, page).await?;
+    note_holds(&app, &mut found.rows).await;
+    let show = |row: RunView| caller.token.covers(&row.trigger).then(|| row.into());
+    Ok(Json(Items::rows(found, |row| row.id.to_string(), show)))
 }
 
 /// Which page of a listing.
@@ -134,7 +134,11 @@ const RUNS_MAX: u32 = 1_000;
 
 /// The event with this id.
 pub(crate) async fn find(app: &App, id: &str) -> Result<EventView, ApiError> {
-    let id: EventId = read_id("id", id)?;
+    find_view(app, read_id("id", id)?).await
+}
+
+/// The event with this id, once it is read.
+pub(crate) async fn find_view(app: &App, id: EventId) -> Result<EventView, ApiError> {
     app.ledger.event(id).await?.ok_or_else(|| ApiError::missing(format_args!("event {id}")))
 }
 
@@ -144,8 +148,9 @@ pub(crate) fn read_time(path: &str, text: Option<&str>) -> Result<Option<Time>, 
     text.map(read).transpose()
 }
 
-/// What each trigger whose pattern matched made of the event when it was taken; what a cap refused did not match.
-pub(crate) async fn evaluations_of(app: &App, event: &EventView) -> Result<Vec<Evaluation>, ApiError> {
+/// What each trigger that the caller's token covers, and whose pattern matched, made of the event when it was taken;
+/// what a cap refused did not match.
+pub(crate) async fn evaluations_of(app: &App, caller: &Caller, event: &EventView) -> Result<Vec<Evaluation>, ApiError> {
     let mut evaluations = read_evaluations(&event.evaluations);
     let wanted = evaluations.iter().filter(|one| one.verdict != VerdictWord::NotMatched).count();
     let made = event.runs.map_or(0, |(_, count)| count as usize);
@@ -154,10 +159,25 @@ pub(crate) async fn evaluations_of(app: &App, event: &EventView) -> Result<Vec<E
         let is_of = |run: &RunView, trigger: &str, subject: &str| *run.trigger == *trigger && *run.subject == *subject;
         note_refused(&mut evaluations, |trigger, subject| runs.iter().any(|run| is_of(run, trigger, subject)));
     }
+    evaluations.retain(|evaluation| caller.token.covers(&evaluation.trigger));
     Ok(evaluations)
 }
 
+/// The event's runs, the newest [`RUNS_MAX`] of them. A page of the store may be cut before, where it grew too large; a
+/// run that it left out is not one that was refused.
 async fn runs_of(app: &App, event: EventId) -> Result<Vec<RunView>, ApiError> {
     let filter = RunFilter { event: Some(event), ..RunFilter::default() };
-    Ok(app.ledger.runs(filter, Page { before: None, rows_max: RUNS_MAX }).await?)
+    let mut runs: Vec<RunView> = Vec::new();
+    loop {
+        let rows_max = RUNS_MAX.saturating_sub(u32::try_from(runs.len()).unwrap_or(RUNS_MAX));
+        let before = runs.last().map(|run| run.id.seq());
+        if rows_max == 0 {
+            return Ok(runs);
+        }
+        let page = app.ledger.runs(filter.clone(), Page { before, rows_max }).await?;
+        runs.extend(page.rows);
+        if page.is_all {
+            return Ok(runs);
+        }
+    }
 }

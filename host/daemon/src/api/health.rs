@@ -98,13 +98,14 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, A
     Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the host is stopping"))
 }
 
-/// Show how the daemon stands.
+/// Show how the daemon stands: its counts as a whole, and the connections and triggers that the token covers.
 #[utoipa::path(get, path = "/v1/status", tag = "health", responses((status = 200, body = StatusBody), (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn status(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<StatusBody>, ApiError> {
     caller.may(Act::Read)?;
     let (installation, plan, store) = (app.desk.current(), app.engine.plan(), app.store.gauges());
     let engine = app.engine.status().await;
-    let connections = plan.connections().map(|connection| {
+    let covered = plan.connections().filter(|connection| caller.token.covers(&connection.name));
+    let connections = covered.map(|connection| {
         let door = engine.connections.iter().find(|door| door.name == connection.name);
         ConnectionStatus {
             name: connection.name.to_string(),
@@ -113,7 +114,8 @@ pub(crate) async fn status(State(app): State<Arc<App>>, caller: Caller) -> Resul
             sending: door.map_or(0, |door| door.n_sending),
         }
     });
-    let lanes = engine.lanes.iter().map(|lane| LaneStatus {
+    let covered = engine.lanes.iter().filter(|lane| caller.token.covers(&lane.trigger));
+    let lanes = covered.map(|lane| LaneStatus {
         trigger: lane.trigger.to_string(),
         runs: lane.n_runs,
         ready: lane.n_ready,

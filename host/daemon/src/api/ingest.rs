@@ -8,7 +8,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use trapjaw_engine::event::{EVENT_BYTES_MAX, Event, is_json_type};
+use trapjaw_engine::event::{ATTRIBUTE_BYTES_MAX, EVENT_BYTES_MAX, Event, is_json_type};
 use trapjaw_engine::intake::Batch;
 use trapjaw_engine::limits::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX};
 use trapjaw_engine::problem::Problem;
@@ -120,9 +120,22 @@ fn read_events(
         Mode::Structured => cloudevent::read_structured(body, ctx).map(|event| vec![event]),
         Mode::Binary => cloudevent::read_binary(headers, content_type, body, ctx).map(|event| vec![event]),
         Mode::Plain => {
-            let key = header("idempotency-key");
+            let key = read_key(headers)?;
             let event = cloudevent::read_plain(query, key, content_type.unwrap_or("application/json"), body, ctx);
             event.map(|event| vec![event])
+        }
+    }
+}
+
+/// What a call is known by, so that it is done once however often it is made. One that cannot be read is refused: to
+/// leave it out would do a repeated call twice.
+pub(crate) fn read_key(headers: &HeaderMap) -> Result<Option<&str>, Vec<Problem>> {
+    let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
+    match key.to_str() {
+        Ok(key) if (1..=ATTRIBUTE_BYTES_MAX).contains(&key.len()) => Ok(Some(key)),
+        Ok(_) | Err(_) => {
+            let message = format!("1 to {ATTRIBUTE_BYTES_MAX} printable ASCII characters are expected");
+            Err(vec![Problem::at("Idempotency-Key", message)])
         }
     }
 }

@@ -11,7 +11,9 @@ use trapjaw_engine::problem::Problem;
 use super::App;
 use super::auth::Caller;
 use super::error::ApiError;
+use super::permit::{Intent, permit};
 use super::precondition::{Precondition, saved};
+use crate::config::unique::Unique;
 use crate::desk::ChangeError;
 use crate::installation::{Body as Says, Draft, Installation, Kind};
 
@@ -28,14 +30,16 @@ pub(crate) async fn save_object(
     read: Reader,
 ) -> Result<(Arc<Installation>, StatusCode), ApiError> {
     let condition = Precondition::read(headers)?;
-    let value: Value = app.bodies.json(headers, body, DEFINITION_BYTES_MAX).await?;
-    let saving = name.to_owned();
+    let Unique(value) = app.bodies.json(headers, body, DEFINITION_BYTES_MAX).await?;
+    let (saving, actor) = (name.to_owned(), caller.name.clone());
     let save = move |now: &Installation| {
         condition.check(now.version(kind, &saving))?;
         let body = read(&saving, value, now)?;
-        Ok(vec![Draft { name: saving.into(), body }])
+        let drafts = vec![Draft { name: saving.into(), body }];
+        permit(&caller, &drafts, now, Intent::Make)?;
+        Ok(drafts)
     };
-    let changed = app.desk.change(caller.name, save).await?;
+    let changed = app.desk.change(actor, save).await?;
     Ok((changed.after, saved(changed.before.version(kind, name))))
 }
 

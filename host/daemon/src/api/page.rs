@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use trapjaw_engine::limits::PAGE_ROWS_MAX;
-use trapjaw_engine::ports::Page;
+use trapjaw_engine::ports::{Page, Rows};
 use utoipa::ToSchema;
 
 use super::error::ApiError;
@@ -39,6 +39,12 @@ impl<T> Items<T> {
         let is_full = rows.len() >= limit as usize;
         let next = rows.last().filter(|_| is_full).map(cursor);
         Self { items: rows.into_iter().filter_map(view).collect(), next }
+    }
+
+    /// A page as the store gives it: the cursor is that of its last row.
+    pub(crate) fn rows<R>(page: Rows<R>, cursor: impl Fn(&R) -> String, view: impl FnMut(R) -> Option<T>) -> Self {
+        let next = page.rows.last().filter(|_| !page.is_all).map(cursor);
+        Self { items: page.rows.into_iter().filter_map(view).collect(), next }
     }
 
     /// A page of what is in memory, in order of name.
@@ -111,6 +117,13 @@ mod tests {
         assert_eq!(page(2).next, None);
         assert_eq!(page(3).next.as_deref(), Some("2"));
         assert_eq!(page(0).next, None);
+    }
+
+    #[test]
+    fn pages_that_were_cut_go_on() {
+        let page = |is_all| Items::rows(Rows { rows: vec![1, 2], is_all }, ToString::to_string, Some);
+        assert_eq!(page(true).next, None);
+        assert_eq!(page(false).next.as_deref(), Some("2"));
     }
 
     #[test]

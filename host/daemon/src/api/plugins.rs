@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,8 @@ use super::error::{ApiError, ProblemBody};
 use super::events::PageQuery;
 use super::objects::remove_object;
 use super::page::{Items, read_limit, read_query};
+use super::path::Path;
+use super::permit::{Intent, permit};
 use super::precondition::{Precondition, versioned};
 use crate::desk::ChangeError;
 use crate::installation::{Body as Says, Draft, Installation, Kind};
@@ -116,11 +118,7 @@ pub(crate) async fn list(
 
 /// Show one plugin with its versions.
 #[utoipa::path(get, path = "/v1/plugins/{name}", tag = "plugins", params(("name" = String, Path)), responses((status = 200, body = PluginBody), (status = "4XX", body = ProblemBody)))]
-pub(crate) async fn show(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    Path(name): Path<String>,
-) -> Result<Response, ApiError> {
+pub(crate) async fn show(State(app): State<Arc<App>>, caller: Caller, Path(name): Path) -> Result<Response, ApiError> {
     caller.may_on(Act::Read, &name)?;
     answer(&app, &app.desk.current(), &name).await
 }
@@ -130,7 +128,7 @@ pub(crate) async fn show(
 pub(crate) async fn versions(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path(name): Path<String>,
+    Path(name): Path,
 ) -> Result<Json<Items<VersionBody>>, ApiError> {
     caller.may_on(Act::Read, &name)?;
     let versions = app.catalog.versions(Some(&name)).await?;
@@ -145,7 +143,7 @@ pub(crate) async fn versions(
 pub(crate) async fn activate(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path(name): Path<String>,
+    Path(name): Path,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -165,7 +163,7 @@ pub(crate) async fn activate(
 pub(crate) async fn rollback(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path(name): Path<String>,
+    Path(name): Path,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     caller.may_on(Act::Define, &name)?;
@@ -190,19 +188,14 @@ pub(crate) async fn rollback(
 pub(crate) async fn grant(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path(name): Path<String>,
+    Path(name): Path,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     caller.may_on(Act::Operate, &name)?;
     let condition = Precondition::read(&headers)?;
     let grants: Grants = app.bodies.json(&headers, body, DEFINITION_BYTES_MAX).await?;
-    for connection in &grants.connections {
-        caller.covers(connection)?;
-    }
-    for secret in &grants.secrets {
-        caller.covers(secret)?;
-    }
+    let actor = caller.name.clone();
     let has_versions = !app.catalog.versions(Some(&name)).await?.is_empty();
     let granting = name.clone();
     let change = move |now: &Installation| {
@@ -212,9 +205,11 @@ pub(crate) async fn grant(
         }
         condition.check(now.version(Kind::Plugin, &granting))?;
         let active = old.and_then(|old| old.body.active.clone());
-        Ok(vec![Draft { name: granting.into(), body: Says::Plugin(PluginStanding { active, grants }) }])
+        let drafts = vec![Draft { name: granting.into(), body: Says::Plugin(PluginStanding { active, grants }) }];
+        permit(&caller, &drafts, now, Intent::Make)?;
+        Ok(drafts)
     };
-    let changed = app.desk.change(caller.name, change).await?;
+    let changed = app.desk.change(actor, change).await?;
     answer(&app, &changed.after, &name).await
 }
 
@@ -223,7 +218,7 @@ pub(crate) async fn grant(
 pub(crate) async fn remove(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path(name): Path<String>,
+    Path(name): Path,
     headers: HeaderMap,
 ) -> Result<StatusCode, ApiError> {
     caller.may_on(Act::Operate, &name)?;

@@ -4,34 +4,38 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use serde_json::value::RawValue;
 use trapjaw_engine::evaluation::VerdictWord;
 use trapjaw_engine::event::{EVENT_BYTES_MAX, Event};
 use trapjaw_engine::limits::{DEFINITION_BYTES_MAX, PAGE_ROWS_MAX};
 use trapjaw_engine::plan::TriggerPlan;
 use trapjaw_engine::ports::{EventFilter, EventView, Page};
+use trapjaw_engine::problem::Problem;
 use utoipa::ToSchema;
 
 use super::App;
 use super::auth::Caller;
+use super::cloudevent::{self, Context};
 use super::error::{ApiError, ProblemBody};
 use super::events;
 use super::explained::{ExplainedBody, PreviewBody};
+use super::ingest::read_key;
 use super::page::Items;
+use super::path::Path;
+use super::permit::{Intent, permit};
 use crate::config::document::read_trigger;
+use crate::config::unique::Unique;
 use crate::installation::Draft;
 use crate::pass::Act;
-use crate::text;
 
 /// What a trigger is fired with: a recorded event, or data of a new one.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct FireBody {
-    /// A recorded event, `evt_…`.
+    /// A recorded event, `evt_…`. It takes a token that may read events.
     event: Option<String>,
     /// The data of a new event.
     #[schema(value_type = Object)]
@@ -40,14 +44,14 @@ pub(crate) struct FireBody {
     r#type: Option<String>,
     /// The new event's subject.
     subject: Option<String>,
-    /// Whether to show what would be sent instead of sending it.
+    /// Whether to show what would be sent instead of sending it. It takes a token that may read events.
     dry: bool,
 }
 
 /// What firing came to.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct FiredBody {
-    /// The event that was made, `evt_…`; null when it was dry.
+    /// The event that was made, or that the same key had made before, `evt_…`; null when it was dry.
     event_id: Option<String>,
     /// The run, `run_…`; null when it was dry.
     run: Option<String>,
@@ -69,7 +73,7 @@ pub(crate) struct ExplainBody {
 pub(crate) struct TryBody {
     /// The definition to try; the saved one when absent.
     #[schema(value_type = Object)]
-    trigger: Option<Value>,
+    trigger: Option<Unique>,
     /// On so many of the last events.
     #[serde(default = "last_default")]
     last: u32,
@@ -95,9 +99,8 @@ pub(crate) struct TriedBody {
     reason: Option<String>,
 }
 
-/// The type and source of an event that a person makes by firing.
+/// The type of an event that a person makes by firing, unless it says another.
 const MANUAL_TYPE: &str = "manual";
-const MANUAL_SOURCE: &str = "http";
 /// Room for a full event's data and what is beside it.
 const FIRE_BYTES_MAX: usize = EVENT_BYTES_MAX + (64 << 10);
 
@@ -105,29 +108,44 @@ fn last_default() -> u32 {
     20
 }
 
-/// Fire a trigger by hand, whatever its patterns, conditions, caps and delay say; or see what it would send.
+/// Fire a trigger by hand, whatever its patterns, conditions, caps and delay say; or see what it would send. Calls with
+/// the same `Idempotency-Key` fire it once.
 #[utoipa::path(post, path = "/v1/triggers/{name}/fire", tag = "triggers", params(("name" = String, Path)), request_body = FireBody, responses((status = 200, body = FiredBody), (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn fire(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path(name): Path<String>,
+    Path(name): Path,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<FiredBody>, ApiError> {
     caller.may_on(Act::Fire, &name)?;
+    let once = read_key(&headers).map_err(ApiError::bad)?;
     let body: FireBody = app.bodies.json(&headers, body, FIRE_BYTES_MAX).await?;
+    if body.event.is_some() || body.dry {
+        caller.may(Act::Read)?;
+    }
     let plan = app.engine.plan();
     let trigger = plan.trigger(&name).ok_or_else(|| ApiError::missing(format_args!("trigger {name}")))?;
-    let event = match (&body.event, &body.data) {
-        (Some(id), None) => copy(&events::find(&app, id).await?.event),
-        (None, data) => make(&app, &body, data.as_deref()),
-        (Some(_), Some(_)) => return Err(ApiError::bad_at("data", "there is `event` beside it")),
+    let event = match &body.event {
+        Some(id) => {
+            refuse_beside(&body)?;
+            copy(&events::find(&app, id).await?.event)
+        }
+        None => {
+            let kind = body.r#type.as_deref().unwrap_or(MANUAL_TYPE);
+            let ctx = Context { now: app.clock.now(), events_max: 1 };
+            cloudevent::make(kind, body.subject, body.data.as_deref(), ctx).map_err(ApiError::bad)?
+        }
     };
     if body.dry {
         let previews = app.engine.preview(trigger, &Arc::new(event)).into_iter().map(PreviewBody::from).collect();
         return Ok(Json(FiredBody { event_id: None, run: None, previews }));
     }
-    let (event, run) = app.engine.fire(&name, event, &caller.name).await?;
+    let (event, run) = app.engine.fire(&name, event, &caller.name, once).await?;
+    let run = match run {
+        Some(run) => Some(run),
+        None => events::find_view(&app, event).await?.runs.map(|(first, _)| first),
+    };
     Ok(Json(FiredBody { event_id: Some(event.to_string()), run: run.map(|run| run.to_string()), previews: Vec::new() }))
 }
 
@@ -136,7 +154,7 @@ pub(crate) async fn fire(
 pub(crate) async fn explain(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path(name): Path<String>,
+    Path(name): Path,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<ExplainedBody>, ApiError> {
@@ -153,7 +171,7 @@ pub(crate) async fn explain(
 pub(crate) async fn rehearse(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path(name): Path<String>,
+    Path(name): Path,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Items<TriedBody>>, ApiError> {
@@ -164,14 +182,16 @@ pub(crate) async fn rehearse(
     }
     let trigger = match body.trigger {
         None => app.engine.plan().trigger(&name).cloned(),
-        Some(definition) => {
+        Some(Unique(definition)) => {
             let says = read_trigger(&name, definition, &app.desk.current()).map_err(ApiError::invalid)?;
-            let (_, plan) = app.desk.rehearse(vec![Draft { name: name.as_str().into(), body: says }]).await?;
+            let drafts = vec![Draft { name: name.as_str().into(), body: says }];
+            permit(&caller, &drafts, &app.desk.current(), Intent::Rehearse)?;
+            let (_, plan) = app.desk.rehearse(drafts).await?;
             plan.trigger(&name).cloned()
         }
     };
     let trigger = trigger.ok_or_else(|| ApiError::missing(format_args!("trigger {name}")))?;
-    let recorded = app.ledger.events(EventFilter::default(), Page { before: None, rows_max: body.last }).await?;
+    let recorded = app.ledger.events(EventFilter::default(), Page { before: None, rows_max: body.last }).await?.rows;
     let mut items = Vec::with_capacity(recorded.len());
     for view in recorded {
         items.push(try_one(&app, &trigger, view).await);
@@ -192,12 +212,12 @@ async fn try_one(app: &App, trigger: &TriggerPlan, view: EventView) -> TriedBody
     }
 }
 
-fn make(app: &App, body: &FireBody, data: Option<&RawValue>) -> Event {
-    let kind = body.r#type.as_deref().unwrap_or(MANUAL_TYPE);
-    let mut event = Event::new(MANUAL_SOURCE, kind, text::random_id(), app.clock.now());
-    event.subject = body.subject.as_deref().map(Into::into);
-    event.data = data.map(|data| data.get().to_owned().into()).unwrap_or_default();
-    event
+/// A recorded event is what it is; attributes beside it would be ignored silently.
+fn refuse_beside(body: &FireBody) -> Result<(), ApiError> {
+    let given = [("data", body.data.is_some()), ("type", body.r#type.is_some()), ("subject", body.subject.is_some())];
+    let beside = |(path, _)| Problem::at(path, "there is `event` beside it");
+    let problems: Vec<Problem> = given.into_iter().filter(|(_, is_given)| *is_given).map(beside).collect();
+    if problems.is_empty() { Ok(()) } else { Err(ApiError::bad(problems)) }
 }
 
 fn copy(event: &Event) -> Event {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,7 @@ use super::error::{ApiError, ProblemBody};
 use super::events::PageQuery;
 use super::objects::remove_object;
 use super::page::{Items, read_limit, read_query};
+use super::path::Path;
 use super::precondition::{Precondition, saved, versioned};
 use crate::config::check_secret_name;
 use crate::installation::{Body as Says, Draft, Kind, Standing};
@@ -67,7 +68,7 @@ pub(crate) async fn list(
 pub(crate) async fn save(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path(name): Path<String>,
+    Path(name): Path,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -97,7 +98,7 @@ pub(crate) async fn save(
 pub(crate) async fn remove(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path(name): Path<String>,
+    Path(name): Path,
     headers: HeaderMap,
 ) -> Result<StatusCode, ApiError> {
     caller.may_on(Act::Operate, &name)?;

@@ -22,7 +22,7 @@ use super::auth::Caller;
 use super::error::ApiError;
 use super::page::read_query;
 use super::view::CloudEvent;
-use crate::pass::Act;
+use crate::pass::{Act, Token};
 
 /// Which events.
 #[derive(Clone, Debug, Default, Deserialize, IntoParams)]
@@ -50,7 +50,8 @@ struct SeenBody {
 /// How often a quiet stream shows that it lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Follow events as they are taken: messages named `event`; `lagged` says how many a slow reader lost.
+/// Follow events as they are taken: messages named `event`; `lagged` says how many a slow reader lost. Evaluations are
+/// of the triggers that the token covers.
 #[utoipa::path(get, path = "/v1/events/stream", tag = "events", params(StreamQuery), responses((status = 200, content_type = "text/event-stream", body = String)))]
 pub(crate) async fn follow(
     State(app): State<Arc<App>>,
@@ -58,7 +59,10 @@ pub(crate) async fn follow(
     RawQuery(query): RawQuery,
 ) -> Result<Sse<impl Stream<Item = Result<Message, Infallible>>>, ApiError> {
     caller.may(Act::Read)?;
-    let query = read_query(query.as_deref())?;
+    let query: StreamQuery = read_query(query.as_deref())?;
+    if let Some(trigger) = &query.trigger {
+        caller.covers(trigger)?;
+    }
     let permit = app.streams.clone().try_acquire_owned().map_err(|_| {
         ApiError::later(
             StatusCode::TOO_MANY_REQUESTS,
@@ -66,7 +70,8 @@ pub(crate) async fn follow(
             Duration::from_secs(10),
         )
     })?;
-    let follower = Follower { feed: app.engine.feed(), stopping: app.stopping.clone(), query, _permit: permit };
+    let (feed, stopping) = (app.engine.feed(), app.stopping.clone());
+    let follower = Follower { feed, stopping, query, token: caller.token, _permit: permit };
     let messages = unfold(follower, |mut follower| async move { Some((Ok(follower.next().await?), follower)) });
     Ok(Sse::new(messages).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
@@ -75,6 +80,7 @@ struct Follower {
     feed: Receiver<Arc<Seen>>,
     stopping: watch::Receiver<bool>,
     query: StreamQuery,
+    token: Arc<Token>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -110,6 +116,7 @@ impl Follower {
         let is_refused =
             |trigger: &str, subject: &str| seen.refused.iter().any(|(t, s)| **t == *trigger && **s == *subject);
         note_refused(&mut evaluations, |trigger, subject| !is_refused(trigger, subject));
+        evaluations.retain(|evaluation| self.token.covers(&evaluation.trigger));
         if !evaluations.iter().any(|evaluation| is(&self.query.trigger, &evaluation.trigger))
             && self.query.trigger.is_some()
         {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use trapjaw_engine::problem::Problem;
@@ -17,6 +17,7 @@ use super::error::{ApiError, ProblemBody};
 use super::events::{PageQuery, read_time};
 use super::objects::remove_object;
 use super::page::{Items, read_limit, read_query};
+use super::path::Path;
 use super::view;
 use crate::config::check_name;
 use crate::desk::ChangeError;
@@ -118,7 +119,7 @@ pub(crate) async fn make(
 pub(crate) async fn remove(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path(name): Path<String>,
+    Path(name): Path,
     headers: HeaderMap,
 ) -> Result<StatusCode, ApiError> {
     caller.may_on(Act::Administer, &name)?;

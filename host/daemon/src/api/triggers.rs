@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Serialize;
@@ -19,7 +19,8 @@ use super::error::{ApiError, ProblemBody};
 use super::events::PageQuery;
 use super::objects::{remove_object, save_object};
 use super::page::{Items, read_limit, read_page, read_query};
-use super::precondition::versioned;
+use super::path::Path;
+use super::precondition::{Precondition, versioned};
 use crate::config::document::read_trigger;
 use crate::desk::ChangeError;
 use crate::installation::{self, Body as Says, Draft, Installation, Kind, Standing};
@@ -79,11 +80,7 @@ pub(crate) async fn list(
 
 /// Show one trigger.
 #[utoipa::path(get, path = "/v1/triggers/{name}", tag = "triggers", params(("name" = String, Path)), responses((status = 200, body = TriggerBody), (status = "4XX", body = ProblemBody)))]
-pub(crate) async fn show(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    Path(name): Path<String>,
-) -> Result<Response, ApiError> {
+pub(crate) async fn show(State(app): State<Arc<App>>, caller: Caller, Path(name): Path) -> Result<Response, ApiError> {
     caller.may_on(Act::Read, &name)?;
     answer(&app.desk.current(), &name, StatusCode::OK)
 }
@@ -93,7 +90,7 @@ pub(crate) async fn show(
 pub(crate) async fn save(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path(name): Path<String>,
+    Path(name): Path,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -107,7 +104,7 @@ pub(crate) async fn save(
 pub(crate) async fn remove(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path(name): Path<String>,
+    Path(name): Path,
     headers: HeaderMap,
 ) -> Result<StatusCode, ApiError> {
     caller.may_on(Act::Define, &name)?;
@@ -119,9 +116,10 @@ pub(crate) async fn remove(
 pub(crate) async fn enable(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path(name): Path<String>,
+    Path(name): Path,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    switch(&app, caller, name, Switch::Enabled).await
+    switch(&app, caller, (name, &headers), Switch::Enabled).await
 }
 
 /// Let a trigger make no more runs; those begun end.
@@ -129,9 +127,10 @@ pub(crate) async fn enable(
 pub(crate) async fn disable(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path(name): Path<String>,
+    Path(name): Path,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    switch(&app, caller, name, Switch::Disabled).await
+    switch(&app, caller, (name, &headers), Switch::Disabled).await
 }
 
 /// Let a trigger's runs wait; nothing is lost.
@@ -139,9 +138,10 @@ pub(crate) async fn disable(
 pub(crate) async fn pause(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path(name): Path<String>,
+    Path(name): Path,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    switch(&app, caller, name, Switch::Paused).await
+    switch(&app, caller, (name, &headers), Switch::Paused).await
 }
 
 /// Let a paused trigger go on.
@@ -149,9 +149,10 @@ pub(crate) async fn pause(
 pub(crate) async fn resume(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path(name): Path<String>,
+    Path(name): Path,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    switch(&app, caller, name, Switch::Enabled).await
+    switch(&app, caller, (name, &headers), Switch::Enabled).await
 }
 
 /// List a trigger's versions, newest first.
@@ -159,7 +160,7 @@ pub(crate) async fn resume(
 pub(crate) async fn versions(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path(name): Path<String>,
+    Path(name): Path,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Items<TriggerVersion>>, ApiError> {
     caller.may_on(Act::Read, &name)?;
@@ -187,17 +188,21 @@ pub(crate) async fn versions(
     )))
 }
 
-async fn switch(app: &App, caller: Caller, name: String, to: Switch) -> Result<Response, ApiError> {
-    if !caller.token.allows(Act::Define) {
-        caller.may(Act::Operate)?;
-    }
-    caller.covers(&name)?;
+async fn switch(
+    app: &App,
+    caller: Caller,
+    (name, headers): (String, &HeaderMap),
+    to: Switch,
+) -> Result<Response, ApiError> {
+    caller.may_on(Act::Define, &name)?;
+    let condition = Precondition::read(headers)?;
     let switching = name.clone();
     let changed = app
         .desk
         .change(caller.name, move |now| {
             let trigger = now.triggers.get(&*switching);
             let trigger = trigger.ok_or_else(|| ChangeError::Missing(format!("trigger {switching}")))?;
+            condition.check(trigger.version)?;
             let body = Trigger { state: Some(to), ..trigger.body.clone() };
             Ok(vec![Draft { name: switching.into(), body: Says::Trigger(Box::new(body)) }])
         })

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Deserialize;
@@ -19,6 +19,7 @@ use super::auth::Caller;
 use super::body::expect_type;
 use super::error::{ApiError, ProblemBody};
 use super::page::read_query;
+use super::path::Path;
 use super::plugins::{Found, VersionBody, set_active, version_body};
 use super::precondition::{Precondition, versioned};
 use crate::config::check_name;
@@ -49,7 +50,7 @@ const DIGEST_NAME_CHARS: usize = 12;
 pub(crate) async fn upload(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path(name): Path<String>,
+    Path(name): Path,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
@@ -59,7 +60,10 @@ pub(crate) async fn upload(
     let query: UploadQuery = read_query(query.as_deref())?;
     let condition = Precondition::read(&headers)?;
     expect_type(&headers, &["application/wasm", "application/octet-stream"])?;
-    let bytes = app.bodies.read(&headers, body, COMPONENT_BYTES_MAX).await?.bytes;
+    // Both are held to the end: what is checked, compiled and written is in memory until then.
+    let _place = app.bodies.place_for_upload().await?;
+    let held = app.bodies.read(&headers, body, COMPONENT_BYTES_MAX).await?;
+    let bytes = held.bytes.clone();
 
     let sandbox = app.desk.composer().sandbox().clone();
     let checked = bytes.clone();
@@ -89,6 +93,7 @@ pub(crate) async fn upload(
     } else {
         app.desk.current()
     };
+    drop(held);
     let standing = now.plugins.get(&*name);
     let active = standing.and_then(|standing| standing.body.active.as_deref());
     Ok(versioned(StatusCode::CREATED, standing.map_or(0, |standing| standing.version), &version_body(&view, active)))

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use trapjaw_engine::evaluation::{Evaluation, read_detail, read_evaluations};
 use trapjaw_engine::event::Event;
 use trapjaw_engine::ports::{AttemptView, EventView, Receipt, RunView, TaskView};
-use trapjaw_engine::record::AttemptResult;
+use trapjaw_engine::record::{AttemptResult, RunState, TaskState};
 use trapjaw_engine::time::Time;
 use utoipa::ToSchema;
 
@@ -68,6 +68,8 @@ pub(crate) struct RunBody {
     order_key: Option<String>,
     /// What it is.
     state: &'static str,
+    /// What a waiting one waits for: `retry`, `order`, `rate`, `breaker`, `paused` or `needs`.
+    waiting_for: Option<&'static str>,
     /// When it began.
     created: String,
     /// When it ended.
@@ -141,6 +143,7 @@ pub(crate) struct SendBody {
 
 impl From<RunView> for RunBody {
     fn from(view: RunView) -> Self {
+        let waiting_for = waiting_for(&view);
         Self {
             id: view.id.to_string(),
             event_id: view.event_id.to_string(),
@@ -149,6 +152,7 @@ impl From<RunView> for RunBody {
             subject: Some(view.subject.to_string()).filter(|subject| !subject.is_empty()),
             order_key: view.order_key.map(|key| key.to_string()),
             state: view.state.word(),
+            waiting_for,
             created: view.created.to_string(),
             ended: show(view.ended),
             evaluations: read_evaluations(&view.evaluation),
@@ -188,6 +192,13 @@ impl From<AttemptView> for AttemptBody {
             detail: serde_json::to_value(read_detail(&view.detail)).unwrap_or_default(),
         }
     }
+}
+
+/// What a waiting run waits for: the first of its tasks that waits for something other than another task.
+fn waiting_for(run: &RunView) -> Option<&'static str> {
+    let waiting = || run.tasks.iter().map(|task| task.progress.state).filter(|_| run.state == RunState::Waiting);
+    let first = waiting().find(|state| *state != TaskState::WaitingNeeds && state.words().1.is_some());
+    first.or(waiting().find(|state| state.words().1.is_some()))?.words().1
 }
 
 /// A moment, or nothing.

@@ -1,4 +1,4 @@
-//! One call of a condition: a fresh instance in the sandbox, on one thread.
+//! One call of a condition, on one thread: in a fresh instance of the sandbox, and in one that was called before.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use serde::Serialize;
 use trapjaw_engine::event::Event;
 use trapjaw_engine::ports::{Activity, Failure, JudgeCall, Past, Plugin, Verdict, World};
 use trapjaw_engine::time::Time;
-use trapjaw_sandbox::{Compiler, Sandbox, Settings};
+use trapjaw_sandbox::{Compiler, Sandbox, Settings, Warm};
 
 use super::gauge::{Spans, round};
 use super::{WARM_UP, events, thread};
@@ -31,8 +31,8 @@ pub(super) struct Candidate {
 pub(super) struct Condition {
     /// The median in a fresh instance, in microseconds.
     pub(super) fresh_us: f64,
-    /// The median in an instance that was called before; none, as every call gets an instance of its own.
-    pub(super) warm_us: Option<f64>,
+    /// The median where instances are called again, whether the plugin asks for that or not.
+    pub(super) warm_us: f64,
 }
 
 impl Candidate {
@@ -44,20 +44,28 @@ impl Candidate {
     }
 }
 
-/// Measures with a sandbox of its own, which is gone at the end.
+/// Measures with sandboxes of its own, one after the other.
 pub(super) async fn measure(candidate: &Candidate, folder: &Path, span: Duration) -> anyhow::Result<Condition> {
+    Ok(Condition {
+        fresh_us: median_us(candidate, folder, Warm::Never, span).await?,
+        warm_us: median_us(candidate, folder, Warm::Always, span).await?,
+    })
+}
+
+async fn median_us(candidate: &Candidate, folder: &Path, warm: Warm, span: Duration) -> anyhow::Result<f64> {
     let compiler = Compiler::Child(std::env::current_exe().context("find own program")?);
-    let sandbox = Sandbox::new(Settings::new(folder.join("compiled"), compiler)).context("open sandbox")?;
+    let settings = Settings { warm, ..Settings::new(folder.join("compiled"), compiler) };
+    let sandbox = Sandbox::new(settings).context("open sandbox")?;
     let plugin = sandbox.load(&candidate.digest, candidate.bytes.clone()).await.context("load plugin")?;
     ensure!(plugin.world() == World::Condition, "load plugin: a condition is wanted, and this is an action");
-    let fresh = thread::run("bench-condition", move || async move {
+    let median = thread::run("bench-condition", move || async move {
         let spans = Spans::new();
         call_for(&*plugin, &spans, WARM_UP).await?;
         spans.clear();
         call_for(&*plugin, &spans, span).await?;
         Ok(spans.quantile(0.5))
     });
-    Ok(Condition { fresh_us: round(fresh.await?.as_secs_f64() * 1e6, 1), warm_us: None })
+    Ok(round(median.await?.as_secs_f64() * 1e6, 1))
 }
 
 /// What the condition says to an event of the load.

@@ -51,7 +51,9 @@ impl Report {
         let Limits { fsync_per_s, loopback_posts_per_s } = self.limits;
         let posts = format!("{loopback_posts_per_s:.0} bare POSTs/s");
         let condition = match &self.condition {
-            Some(condition) => format!("condition  {:.1} µs a call, in a fresh instance", condition.fresh_us),
+            Some(Condition { fresh_us, warm_us }) => {
+                format!("condition  {fresh_us:.1} µs a call in a fresh instance · {warm_us:.1} µs in a warm one")
+            }
             None => "condition  not measured: give --plugin FILE".into(),
         };
         let judge = if self.is_plugin { "the plugin" } else { "an expression, as no plugin was given" };
@@ -99,7 +101,7 @@ mod tests {
         Report {
             limits: Limits { fsync_per_s: 4_000.0, loopback_posts_per_s: 80_000.0 },
             route: stage(100_000.0, 0.01),
-            condition: Some(Condition { fresh_us: 12.5, warm_us: None }),
+            condition: Some(Condition { fresh_us: 12.5, warm_us: 3.5 }),
             accept: stage(40_000.0, 0.04),
             noop: stage(20_000.0, 0.08),
             webhook: stage(16_000.0, 0.1),
@@ -113,7 +115,7 @@ mod tests {
         let expected = json!({
             "limits": {"fsync_per_s": 4_000.0, "loopback_posts_per_s": 80_000.0},
             "route": stage(100_000.0, 0.01),
-            "condition": {"fresh_us": 12.5, "warm_us": null},
+            "condition": {"fresh_us": 12.5, "warm_us": 3.5},
             "accept": stage(40_000.0, 0.04),
             "noop": stage(20_000.0, 0.08),
             "webhook": stage(16_000.0, 0.1),
@@ -127,6 +129,8 @@ mod tests {
         for part in ["accept is at 10 % of", "noop is at 50 % of accept", "webhook is at 20 % of", "1.6 of 2 cores"] {
             assert!(reading.contains(part), "{reading}");
         }
+        let condition = "12.5 µs a call in a fresh instance · 3.5 µs in a warm one";
+        assert!(report().lines().join("\n").contains(condition));
         let mut bare = report();
         (bare.condition, bare.is_plugin) = (None, false);
         assert!(bare.lines().join("\n").contains("an expression, as no plugin was given"));

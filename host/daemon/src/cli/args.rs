@@ -1,10 +1,12 @@
 //! The command line: one table from which help, completions and parsing derive.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use trapjaw_engine::secret::Secret;
 
 use super::config::{ApplyArgs, DiffArgs, ValidateArgs};
 use super::connection::ConnectionCommand;
@@ -14,6 +16,7 @@ use super::event::EventCommand;
 use super::plugin::PluginCommand;
 use super::run::RunCommand;
 use super::secret::SecretCommand;
+use super::task::TaskCommand;
 use super::token::TokenCommand;
 use super::trigger::TriggerCommand;
 
@@ -33,12 +36,12 @@ pub(crate) struct Cli {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Globals {
-    /// The daemon's address, such as `http://127.0.0.1:8723`; the context's when absent.
+    /// The daemon's address; the context's when absent, and `http://127.0.0.1:8723` where there is no context.
     #[arg(long, global = true, env = "TRAPJAW_URL", value_name = "URL")]
     pub(crate) url: Option<reqwest::Url>,
     /// The token that is sent along; the context's when absent.
-    #[arg(long, global = true, env = "TRAPJAW_TOKEN", hide_env_values = true, value_name = "TOKEN")]
-    pub(crate) token: Option<String>,
+    #[arg(long, global = true, env = "TRAPJAW_TOKEN", hide_env_values = true, value_parser = read_secret, value_name = "TOKEN")]
+    pub(crate) token: Option<Secret>,
     /// How answers are shown.
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
     pub(crate) output: Format,
@@ -48,6 +51,11 @@ pub(crate) struct Globals {
     /// Never use colour; without it, colour is used on a terminal.
     #[arg(long, global = true, env = "NO_COLOR", hide_env = true, value_parser = FalseyValueParser::new())]
     pub(crate) no_color: bool,
+}
+
+/// What is secret stays so where a command line is shown for debugging.
+fn read_secret(text: &str) -> Result<Secret, Infallible> {
+    Ok(Secret::new(text))
 }
 
 /// How answers are shown.
@@ -94,6 +102,9 @@ pub(crate) enum ClientCommand {
     /// Look at runs and cancel them.
     #[command(subcommand)]
     Run(RunCommand),
+    /// Try single tasks again, or end them.
+    #[command(subcommand)]
+    Task(TaskCommand),
     /// Look at dead letters, try them again or drop them.
     #[command(subcommand)]
     Dead(DeadCommand),
@@ -140,19 +151,19 @@ pub(crate) struct ServeArgs {
     /// The directory with all durable state; it is made when it is missing.
     #[arg(long, env = "TRAPJAW_DATA", value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
-    /// Where the API listens; port 0 takes a free one, which the first line of output names.
+    /// Where the API listens; port 0 takes a free one, which `listening on` names.
     #[arg(long, env = "TRAPJAW_LISTEN", value_name = "ADDR")]
     pub(crate) listen: Option<SocketAddr>,
-    /// The store: `sqlite` (in the data directory) or `postgres://…`.
+    /// The store: `sqlite`, which lives in the data directory.
     #[arg(long, env = "TRAPJAW_STORE", hide_env_values = true, value_name = "STORE")]
     pub(crate) store: Option<String>,
     /// A YAML file with the daemon's settings.
     #[arg(long, env = "TRAPJAW_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// The token of the first administrator; one is made and printed once when it is absent.
+    /// A token that may do everything, for as long as it is set; without it, the first start makes one and prints it once.
     // Only from the environment in earnest: arguments are seen by everyone on the machine.
-    #[arg(long, env = "TRAPJAW_ADMIN_TOKEN", hide_env_values = true, hide = true, value_name = "TOKEN")]
-    pub(crate) admin_token: Option<String>,
+    #[arg(long, env = "TRAPJAW_ADMIN_TOKEN", hide_env_values = true, hide = true, value_parser = read_secret, value_name = "TOKEN")]
+    pub(crate) admin_token: Option<Secret>,
     /// What is logged: a level, or levels by module such as `info,trapjaw_engine=debug`.
     #[arg(long, env = "TRAPJAW_LOG", value_name = "FILTER")]
     pub(crate) log: Option<String>,
@@ -164,7 +175,7 @@ pub(crate) struct DevArgs {
     /// The directory with all durable state; it is made when it is missing.
     #[arg(long, env = "TRAPJAW_DATA", default_value = "trapjaw-data", value_name = "DIR")]
     pub(crate) data: PathBuf,
-    /// Where the API listens; port 0 takes a free one, which the first line of output names.
+    /// Where the API listens; port 0 takes a free one, which `listening on` names.
     #[arg(long, env = "TRAPJAW_LISTEN", value_name = "ADDR")]
     pub(crate) listen: Option<SocketAddr>,
     /// What is logged: a level, or levels by module such as `info,trapjaw_engine=debug`.
@@ -181,7 +192,7 @@ pub(crate) struct BenchArgs {
     /// A condition's component to measure; the stages that need one are left out when absent.
     #[arg(long, value_name = "FILE")]
     pub(crate) plugin: Option<PathBuf>,
-    /// How long each stage is measured.
+    /// For how many seconds each stage is measured, 1 to 3600.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=3_600), value_name = "N")]
     pub(crate) seconds: u32,
     /// How the figures are shown.
@@ -224,7 +235,7 @@ mod tests {
             "event ls --source s --id 1 --limit 5",
             "event get evt_000000000000001",
             "event tail",
-            "event tail --why",
+            "event tail --why --source s --type t --trigger x",
             "trigger ls",
             "trigger get t",
             "trigger enable t",
@@ -233,11 +244,14 @@ mod tests {
             "trigger resume t",
             "trigger fire t --event evt_000000000000001",
             "trigger fire t --data {} --dry",
+            "trigger fire t --data {} --type order.paid --subject 7",
             "trigger explain t evt_000000000000001",
             "trigger try t.yaml --last 50",
             "run ls --trigger t --state dead --event evt_000000000000001 --subject s --since 1h --until 5m",
             "run get run_000000000000001",
             "run cancel run_000000000000001",
+            "task retry tsk_000000000000001",
+            "task cancel tsk_000000000000001",
             "dead ls --trigger t --cause c",
             "dead ls --groups",
             "dead redrive tsk_000000000000001 tsk_000000000000002",
@@ -250,8 +264,9 @@ mod tests {
             "secret set S",
             "secret ls",
             "secret rm S",
-            "diff trapjaw.yaml",
+            "diff trapjaw.yaml --prune --upload",
             "apply trapjaw.yaml --prune --dry-run",
+            "apply trapjaw.yaml --dry-run --upload",
             "apply -",
             "export",
             "validate trapjaw.yaml",
@@ -271,6 +286,14 @@ mod tests {
     }
 
     #[test]
+    fn secrets_are_not_shown() {
+        for line in ["status --token hush-hush", "serve --admin-token hush-hush"] {
+            let cli = Cli::try_parse_from(["trapjaw"].into_iter().chain(line.split(' '))).unwrap();
+            assert!(!format!("{cli:?}").contains("hush"), "{line}");
+        }
+    }
+
+    #[test]
     fn mistakes_are_refused() {
         for line in [
             "",
@@ -278,6 +301,9 @@ mod tests {
             "plugin push a b c",
             "secret set S value",
             "trigger fire t --event e --data {}",
+            "trigger fire t --event e --type x",
+            "trigger fire t --event e --subject x",
+            "apply trapjaw.yaml --upload",
             "dead redrive",
             "dead redrive tsk_1 --all",
             "bench --seconds 0",

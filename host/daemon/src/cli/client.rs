@@ -8,16 +8,18 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, LOCATION};
 use reqwest::redirect::Policy;
 use reqwest::{Method, Response, Url};
 use serde_json::Value;
+use trapjaw_engine::secret::Secret;
 
 use super::args::Globals;
 use super::context::Context;
 use super::problem::Refusal;
+use crate::config::settings::LISTEN;
 
 /// A daemon, and how it knows us.
 pub(super) struct Client {
     http: reqwest::Client,
     base: Url,
-    token: Option<String>,
+    token: Option<Secret>,
 }
 
 /// What is asked of the daemon.
@@ -38,8 +40,6 @@ pub(super) struct Answer {
     pub(super) text: String,
 }
 
-/// Where a daemon is when nothing says otherwise.
-pub(super) const URL_DEFAULT: &str = "http://127.0.0.1:8723";
 /// How long a connection may take to be made.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long a call may take; the daemon itself gives up sooner.
@@ -118,14 +118,14 @@ impl Client {
         let base = match (&globals.url, of_context) {
             (Some(url), _) => url.clone(),
             (None, Some(url)) => url?,
-            (None, None) => Url::parse(URL_DEFAULT).context("read the default URL")?,
+            (None, None) => Url::parse(&format!("http://{LISTEN}")).context("read the default URL")?,
         };
         let own = context.filter(|context| Url::parse(&context.url).is_ok_and(|url| url.origin() == base.origin()));
-        Self::new(base, globals.token.clone().or(own.map(|context| context.token)))
+        Self::new(base, globals.token.clone().or(own.map(|context| Secret::new(context.token))))
     }
 
     /// The daemon at an address.
-    pub(super) fn new(base: Url, token: Option<String>) -> anyhow::Result<Self> {
+    pub(super) fn new(base: Url, token: Option<Secret>) -> anyhow::Result<Self> {
         if !matches!(base.scheme(), "http" | "https") {
             bail!(super::Usage(format!(
                 "the daemon's address has to begin with http:// or https://, not {}:",
@@ -203,7 +203,7 @@ impl Client {
             request = request.timeout(timeout).header(ACCEPT, "application/json");
         }
         if let Some(token) = &self.token {
-            request = request.bearer_auth(token);
+            request = request.bearer_auth(token.reveal());
         }
         if let Some((content_type, body)) = call.body {
             request = request.header(CONTENT_TYPE, content_type).body(body);
@@ -268,13 +268,13 @@ mod tests {
         let check = |url: Option<&str>, token: Option<&str>, expected: (&str, Option<&str>)| {
             let globals = Globals {
                 url: url.map(|url| Url::parse(url).unwrap()),
-                token: token.map(str::to_owned),
+                token: token.map(Secret::new),
                 output: Format::Table,
                 context: Some(PathBuf::from(&path)),
                 no_color: true,
             };
             let client = Client::of(&globals).unwrap();
-            assert_eq!((client.base.as_str(), client.token.as_deref()), expected);
+            assert_eq!((client.base.as_str(), client.token.as_ref().map(Secret::reveal)), expected);
         };
         check(None, None, ("http://127.0.0.1:9/", Some("saved")));
         check(Some("http://127.0.0.1:9/"), None, ("http://127.0.0.1:9/", Some("saved")));

@@ -1,5 +1,7 @@
 //! `trapjaw dead`: look at dead letters, try them again or drop them.
 
+use std::collections::BTreeSet;
+
 use anyhow::bail;
 use clap::{ArgGroup, Args, Subcommand};
 use serde_json::{Map, Value};
@@ -8,7 +10,7 @@ use super::client::{Call, Client};
 use super::output::Output;
 use super::page::PageArgs;
 use super::table::{Column, Kind};
-use super::{Usage, words};
+use super::{Health, Usage, words};
 
 /// What is done with dead letters.
 #[derive(Debug, Subcommand)]
@@ -75,27 +77,42 @@ pub(super) const GROUPS: &[Column] = &[
 ];
 
 /// Does it.
-pub(super) async fn run(client: &Client, command: DeadCommand, output: &mut Output) -> anyhow::Result<()> {
+pub(super) async fn run(client: &Client, command: DeadCommand, output: &mut Output) -> anyhow::Result<Health> {
     match command {
         DeadCommand::Ls(args) if args.groups => {
             let answer = client.call(Call::get(&["v1", "dead-letters", "groups"])).await?;
-            output.listing(&answer, GROUPS, "no dead letters")
+            output.listing(&answer, GROUPS, "no dead letters")?;
         }
         DeadCommand::Ls(args) => {
             let call = Call::get(&["v1", "dead-letters"]).query("trigger", args.trigger).query("cause", args.cause);
-            output.listing(&client.call(args.page.of(call)).await?, COLUMNS, "no dead letters")
+            output.listing(&client.call(args.page.of(call)).await?, COLUMNS, "no dead letters")?;
         }
-        DeadCommand::Redrive(args) => settle(client, args, "redrive", "redriven", output).await,
-        DeadCommand::Drop(args) => settle(client, args, "drop", "dropped", output).await,
+        DeadCommand::Redrive(args) => return settle(client, args, "redrive", "redriven", output).await,
+        DeadCommand::Drop(args) => return settle(client, args, "drop", "dropped", output).await,
     }
+    Ok(Health::Good)
 }
 
-async fn settle(client: &Client, args: WhichArgs, verb: &str, done: &str, output: &mut Output) -> anyhow::Result<()> {
+/// Moves dead letters; says `Bad` when a task that was named is none.
+async fn settle(
+    client: &Client,
+    args: WhichArgs,
+    verb: &str,
+    done: &str,
+    output: &mut Output,
+) -> anyhow::Result<Health> {
+    let n_named = args.tasks.iter().collect::<BTreeSet<_>>().len() as u64;
     let answer = client.call(Call::post(&["v1", "dead-letters", verb]).json(&body(args)?)).await?;
-    output.answer(&answer, |output, value| {
-        let number = value.get("count").and_then(Value::as_u64).unwrap_or(0);
-        Ok(output.line(&format!("{} {done}", words::count(number, "dead letter")))?)
-    })
+    let number = answer.value()?.get("count").and_then(Value::as_u64).unwrap_or(0);
+    output.answer(&answer, |output, _| Ok(output.line(&format!("{} {done}", words::count(number, "dead letter")))?))?;
+    if number >= n_named {
+        return Ok(Health::Good);
+    }
+    output.note(&match n_named - number {
+        1 => "1 of the tasks named is no dead letter".to_owned(),
+        n_others => format!("{n_others} of the tasks named are no dead letters"),
+    });
+    Ok(Health::Bad)
 }
 
 fn body(args: WhichArgs) -> anyhow::Result<Value> {

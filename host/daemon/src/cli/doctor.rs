@@ -13,6 +13,7 @@ use super::args::Globals;
 use super::client::{Call, Client};
 use super::output::{Color, Output};
 use super::{Health, table, words};
+use crate::config::settings::LISTEN;
 
 /// What is checked.
 #[derive(Debug, Args)]
@@ -21,7 +22,7 @@ pub(crate) struct DoctorArgs {
     #[arg(long, env = "TRAPJAW_DATA", default_value = "trapjaw-data", value_name = "DIR")]
     data: PathBuf,
     /// Where the daemon is to listen.
-    #[arg(long, env = "TRAPJAW_LISTEN", default_value = "127.0.0.1:8723", value_name = "ADDR")]
+    #[arg(long, env = "TRAPJAW_LISTEN", default_value_t = LISTEN, value_name = "ADDR")]
     listen: SocketAddr,
 }
 

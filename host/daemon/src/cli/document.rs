@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::Usage;
@@ -58,11 +58,20 @@ impl Document {
 
     /// Notes under which version the daemon has a plugin's component.
     pub(super) fn set_version(&mut self, plugin: &str, version: String) {
-        if let Some(Value::Object(entry)) =
-            self.body.pointer_mut("/plugins").and_then(|plugins| plugins.get_mut(plugin))
-        {
+        if let Some(entry) = self.entry(plugin) {
             entry.insert("version".into(), version.into());
         }
+    }
+
+    /// Leaves a plugin's version as the daemon has it.
+    pub(super) fn clear_version(&mut self, plugin: &str) {
+        if let Some(entry) = self.entry(plugin) {
+            entry.remove("version");
+        }
+    }
+
+    fn entry(&mut self, plugin: &str) -> Option<&mut Map<String, Value>> {
+        self.body.get_mut("plugins")?.get_mut(plugin)?.as_object_mut()
     }
 }
 
@@ -103,6 +112,8 @@ mod tests {
         assert_eq!(document.body, without_file);
         document.set_version("vip", "1.0.1".into());
         assert_eq!(document.body.pointer("/plugins/vip/version"), Some(&json!("1.0.1")));
+        document.clear_version("vip");
+        assert_eq!(document.body.pointer("/plugins/vip/version"), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `trapjaw event`: publish events, and look at those that were taken.
 
-use std::path::PathBuf;
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use bytes::Bytes;
@@ -26,7 +27,7 @@ pub(crate) enum EventCommand {
         /// The event's id, such as `evt_000000000000001`.
         id: String,
     },
-    /// Show events as they come in.
+    /// Show events as they come in, until it is interrupted.
     Tail(TailArgs),
 }
 
@@ -39,16 +40,16 @@ pub(crate) struct PublishArgs {
     /// The event's type. With it, the file holds the event's data; without it, whole CloudEvents.
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<String>,
-    /// Where the event happened.
+    /// Where the event happened; with --type only.
     #[arg(long, requires = "kind")]
     source: Option<String>,
-    /// Whom or what it is about.
+    /// Whom or what it is about; with --type only.
     #[arg(long, requires = "kind")]
     subject: Option<String>,
-    /// The event's own id: the same one again is a duplicate.
+    /// The event's own id: the same one again is a duplicate; with --type only.
     #[arg(long, requires = "kind")]
     id: Option<String>,
-    /// The event's data, in the place of a file.
+    /// The event's data, in the place of a file; with --type only.
     #[arg(long, requires = "kind", conflicts_with = "file", value_name = "JSON")]
     data: Option<String>,
 }
@@ -75,12 +76,22 @@ pub(crate) struct ListArgs {
     page: PageArgs,
 }
 
-/// How live events are shown.
+/// Which live events are shown, and how.
 #[derive(Debug, Args)]
 pub(crate) struct TailArgs {
-    /// With every trigger's verdict and its reason.
+    /// With the verdict, and its reason, of each trigger whose pattern matched; why a pattern did not match an event is
+    /// told by `trapjaw trigger explain`.
     #[arg(long)]
     pub(super) why: bool,
+    /// Of this CloudEvents source.
+    #[arg(long)]
+    pub(super) source: Option<String>,
+    /// Of this type.
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(super) kind: Option<String>,
+    /// That this trigger's pattern matched.
+    #[arg(long)]
+    pub(super) trigger: Option<String>,
 }
 
 const COLUMNS: &[Column] = &[
@@ -114,7 +125,13 @@ pub(super) async fn run(client: &Client, command: EventCommand, output: &mut Out
 async fn publish(client: &Client, args: PublishArgs, output: &mut Output) -> anyhow::Result<()> {
     let text: Bytes = match &args.data {
         Some(data) => data.clone().into(),
-        None => input::read(args.file.as_deref().unwrap_or("-".as_ref()), input::TEXT_BYTES_MAX)?.into(),
+        None => {
+            let file = args.file.as_deref().unwrap_or("-".as_ref());
+            if file == Path::new("-") && io::stdin().is_terminal() {
+                output.note("type the event, then Ctrl-D on a line of its own");
+            }
+            input::read(file, input::TEXT_BYTES_MAX)?.into()
+        }
     };
     let content_type = if args.kind.is_some() { "application/json" } else { cloudevents_type(&text)? };
     let call = Call::post(&["v1", "events"])

@@ -7,7 +7,7 @@ use super::client::Call;
 /// Which part of a listing. Newest first.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct PageArgs {
-    /// At most this many rows.
+    /// At most this many rows, 1 to 1000.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000), value_name = "N")]
     limit: u32,
     /// From where the last listing ended.

@@ -53,7 +53,11 @@ enum End {
 }
 
 async fn watch(client: &Client, args: &TailArgs, output: &mut Output, again: bool) -> Result<(), End> {
-    let opened = client.stream(Call::get(&["v1", "events", "stream"])).await;
+    let call = Call::get(&["v1", "events", "stream"])
+        .query("source", args.source.as_ref())
+        .query("type", args.kind.as_ref())
+        .query("trigger", args.trigger.as_ref());
+    let opened = client.stream(call).await;
     let mut stream = opened.map_err(|err| match err.downcast_ref::<Refusal>() {
         Some(refusal) if !may_pass(refusal.status.as_u16()) => End::Final(err),
         Some(_) | None => End::Lost { connected: false, err },
@@ -99,7 +103,11 @@ fn show(output: &mut Output, message: &Message, why: bool) -> anyhow::Result<()>
     }
     output.line(&event_line(&value))?;
     if why {
-        for evaluation in value.get("evaluations").and_then(Value::as_array).into_iter().flatten() {
+        let evaluations = value.get("evaluations").and_then(Value::as_array).map_or(&[] as &[Value], Vec::as_slice);
+        if evaluations.is_empty() {
+            output.line("    no trigger's pattern matches it")?;
+        }
+        for evaluation in evaluations {
             let trigger = evaluation.get("trigger").and_then(Value::as_str).unwrap_or(words::ABSENT);
             let line = verdict::line(output, trigger, evaluation);
             output.line(&format!("    {line}"))?;
@@ -142,6 +150,9 @@ mod tests {
             true,
             &format!("{line}    ✓ matched      a\n    · not-matched  b  when[0]: no\n"),
         );
+        let unmatched = r#"{"id":"evt_2","received":"2026-01-02T03:04:05.678Z","event":{"source":"shop","type":"x"},"evaluations":[],"runs":[]}"#;
+        let line = "2026-01-02 03:04:05.678Z  evt_2  shop x  0 runs\n    no trigger's pattern matches it\n";
+        check(Format::Table, "event", unmatched, true, line);
         check(Format::Json, "event", "{\"n\":\n1e400}", true, "{\"n\": 1e400}\n");
         check(Format::Table, "lagged", r#"{"lost": 12}"#, false, "too slow: 12 events not shown\n");
         check(Format::Table, "x", "no json", false, "x: no json\n");

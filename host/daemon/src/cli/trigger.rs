@@ -65,6 +65,12 @@ pub(crate) struct FireArgs {
     /// The data of a new event to fire with.
     #[arg(long, value_name = "JSON")]
     data: Option<String>,
+    /// The new event's type; `manual` when absent.
+    #[arg(long = "type", conflicts_with = "event", value_name = "TYPE")]
+    kind: Option<String>,
+    /// Whom or what the new event is about.
+    #[arg(long, conflicts_with = "event")]
+    subject: Option<String>,
     /// Show what would be sent, and send nothing.
     #[arg(long)]
     dry: bool,
@@ -75,7 +81,7 @@ pub(crate) struct FireArgs {
 pub(crate) struct TryArgs {
     /// A YAML file with the trigger, or with `triggers:` as for `apply`; `-` for standard input.
     file: PathBuf,
-    /// How many of the last events.
+    /// How many of the last events, 1 to 1000.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000), value_name = "N")]
     last: u32,
 }
@@ -125,6 +131,8 @@ async fn fire(client: &Client, args: FireArgs, output: &mut Output) -> anyhow::R
     if let Some(data) = args.data {
         body.insert("data".into(), input::json("--data", &data)?);
     }
+    body.extend(args.kind.map(|kind| ("type".to_owned(), kind.into())));
+    body.extend(args.subject.map(|subject| ("subject".to_owned(), subject.into())));
     if args.dry {
         body.insert("dry".into(), true.into());
     }
@@ -143,17 +151,42 @@ async fn fire(client: &Client, args: FireArgs, output: &mut Output) -> anyhow::R
 }
 
 fn show_explained(output: &mut Output, name: &str, value: &Value) -> anyhow::Result<()> {
-    let line = verdict::line(output, name, value);
-    output.line(&line)?;
-    // The rest has a shape for each kind of leaf; as YAML all of it can be read.
-    let Value::Object(fields) = value else { return Ok(()) };
-    let told = ["verdict", "leaf", "reason", "trigger"];
-    let rest: Map<String, Value> = fields
-        .iter()
-        .filter(|(name, value)| !told.contains(&name.as_str()) && !value.is_null())
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
-    if rest.is_empty() { Ok(()) } else { Ok(output.lines(words::lines(&yaml(&rest.into())?))?) }
+    let mut lines = vec![verdict::line(output, name, value)];
+    let list = |name: &str| value.get(name).and_then(Value::as_array).map_or(&[] as &[Value], Vec::as_slice);
+    for (place, miss) in list("patterns").iter().enumerate() {
+        lines.push(format!("  on[{place}]  {}", pattern(miss)));
+    }
+    for leaf in list("leaves") {
+        let text = |name: &str| words::brief(leaf.get(name).unwrap_or(&Value::Null));
+        let holds = match leaf.get("holds").and_then(Value::as_bool) {
+            Some(true) => "holds",
+            Some(false) => "does not hold",
+            None => "cannot be said",
+        };
+        lines.push(format!("  {}  {holds}: {}", text("path"), text("expr")));
+        for operand in leaf.get("operands").and_then(Value::as_array).into_iter().flatten() {
+            // A pair: what the expression looked at, and what was there.
+            let part = |place: usize| words::brief(operand.get(place).unwrap_or(&Value::Null));
+            lines.push(format!("    {} = {}", part(0), part(1)));
+        }
+    }
+    let evaluations = list("evaluations");
+    // With a single subject the first line has said it all.
+    if evaluations.len() > 1 {
+        for evaluation in evaluations {
+            let subject = words::brief(evaluation.get("subject").unwrap_or(&Value::Null));
+            lines.push(format!("  {}", verdict::line(output, &format!("subject {subject}"), evaluation)));
+        }
+    }
+    Ok(output.lines(lines)?)
+}
+
+/// Whether a pattern matches, or the field that keeps it from that.
+fn pattern(miss: &Value) -> String {
+    let Some(field) = miss.get("field") else { return "matches".into() };
+    let found = miss.get("found").filter(|found| !found.is_null());
+    let found = found.map_or_else(|| "nothing".into(), words::brief);
+    format!("does not match: {} is {found}", words::brief(field))
 }
 
 async fn try_file(client: &Client, args: TryArgs, output: &mut Output) -> anyhow::Result<()> {
@@ -232,9 +265,27 @@ mod tests {
     #[test]
     fn explanations_show_all_there_is() {
         let (mut output, captured) = Output::captured(Format::Table);
-        let value = json!({"trigger": "vip", "verdict": "not-matched", "leaf": "when[0]", "reason": "no", "leaves": [{"expr": "a > 1", "holds": false}]});
-        show_explained(&mut output, "vip", &value).unwrap();
-        let expected = "· not-matched  vip  when[0]: no\nleaves:\n- expr: a > 1\n  holds: false\n";
-        assert_eq!(captured.text(), expected);
+        // As the daemon answers.
+        let missed = json!({
+            "verdict": "not-matched", "leaf": "on.data.total", "reason": "the event has 50 there, which the pattern does not want",
+            "patterns": [{"field": "data.total", "found": "50"}, {"field": "data.id", "found": null}], "evaluations": [], "leaves": [],
+        });
+        show_explained(&mut output, "vip", &missed).unwrap();
+        let judged = json!({
+            "verdict": "not-matched", "leaf": "when[0]", "reason": null, "patterns": [null],
+            "evaluations": [{"leaf": "when[0]", "subject": "c-1", "trigger": "vip", "verdict": "not-matched", "version": 1}],
+            "leaves": [{"path": "when[0]", "expr": "!event.data.test", "holds": false, "operands": [["event.data.test", "true"]]}],
+        });
+        show_explained(&mut output, "vip", &judged).unwrap();
+        let expected = [
+            "· not-matched  vip  on.data.total: the event has 50 there, which the pattern does not want",
+            "  on[0]  does not match: data.total is 50",
+            "  on[1]  does not match: data.id is nothing",
+            "· not-matched  vip  when[0]",
+            "  on[0]  matches",
+            "  when[0]  does not hold: !event.data.test",
+            "    event.data.test = true",
+        ];
+        assert_eq!(captured.text().lines().collect::<Vec<_>>(), expected);
     }
 }

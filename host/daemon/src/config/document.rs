@@ -12,28 +12,28 @@ use trapjaw_engine::problem::Problem;
 use trapjaw_engine::secret::Secret;
 
 use super::placeholder::{Exposed, Names, fill_text};
-use super::{check_name, check_secret_name, show_path};
+use super::{check_name, check_secret_name, show_path, unique};
 use crate::api::credentials;
 use crate::installation::{Body, Draft, Installation, Kind};
 
 /// A document as it is written. Every section may be left out.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct File {
     /// Triggers by name.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(deserialize_with = "unique::by_name", skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) triggers: BTreeMap<String, Value>,
     /// Connections by name.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(deserialize_with = "unique::by_name", skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) connections: BTreeMap<String, Value>,
     /// Sources by name. No kind of source can be configured yet.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(deserialize_with = "unique::by_name", skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) sources: BTreeMap<String, Value>,
     /// Plugins' standings by name.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(deserialize_with = "unique::by_name", skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) plugins: BTreeMap<String, Value>,
     /// Secrets by name. They are never written out again.
-    #[serde(skip_serializing)]
+    #[serde(deserialize_with = "unique::by_name", skip_serializing)]
     pub(crate) secrets: BTreeMap<String, Value>,
 }
 
@@ -64,8 +64,11 @@ impl File {
         if is_deeper(text, JSON_DEPTH_MAX) {
             return Err(wrong(String::new(), format!("it nests deeper than {JSON_DEPTH_MAX}")));
         }
-        serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(text))
-            .map_err(|err| wrong(show_path(err.path()), err.inner().to_string()))
+        let mut deserializer = serde_json::Deserializer::from_slice(text);
+        let file = serde_path_to_error::deserialize(&mut deserializer)
+            .map_err(|err| wrong(show_path(err.path()), err.inner().to_string()))?;
+        deserializer.end().map_err(|err| wrong(String::new(), err.to_string()))?;
+        Ok(file)
     }
 
     /// What the document wants changed. With `prune`, triggers, connections and plugins that it does not name go.
@@ -259,6 +262,20 @@ mod tests {
     fn deep_json_is_refused_before_it_is_parsed() {
         let deep = "[".repeat(100_000);
         assert!(File::read(deep.as_bytes(), false).err().unwrap()[0].message.contains("deeper than 64"));
+    }
+
+    #[test]
+    fn nothing_is_ignored_silently() {
+        let check = |text: &str, is_yaml: bool, expected: &str| {
+            let problems = File::read(text.as_bytes(), is_yaml).err().unwrap();
+            assert!(problems[0].to_string().contains(expected), "{text}: {problems:?}");
+        };
+        check(r#"{"triggers": {}} {"triggers": {}}"#, false, "trailing characters");
+        check(r#"{"triggers": {"a": {}, "b": {}, "a": {}}}"#, false, "`a` is there twice");
+        check(r#"{"connections": {"a": {"kind": "webhook", "url": "x", "url": "y"}}}"#, false, "`url` is there twice");
+        check(r#"{"triggers": {}, "triggers": {}}"#, false, "duplicate field");
+        check("triggers: {}\n---\ntriggers: {}", true, "more than one document");
+        check("triggers: {a: 1, a: 2}", true, "twice");
     }
 
     #[test]

@@ -59,6 +59,22 @@ pub(crate) fn has_placeholder(text: &str) -> bool {
     pieces(text).any(|piece| matches!(piece, Piece::Name(_)))
 }
 
+/// The secrets, variables and files that placeholders in a value name.
+pub(crate) fn names_in(value: &Value) -> Vec<&str> {
+    match value {
+        Value::String(text) => {
+            let name = |piece| match piece {
+                Piece::Name(name) => Some(name.split_once('.').map_or(name, |(_, name)| name)),
+                Piece::Text(_) | Piece::Broken => None,
+            };
+            pieces(text).filter_map(name).collect()
+        }
+        Value::Object(map) => map.values().flat_map(names_in).collect(),
+        Value::Array(items) => items.iter().flat_map(names_in).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => Vec::new(),
+    }
+}
+
 enum Piece<'a> {
     Text(&'a str),
     Name(&'a str),

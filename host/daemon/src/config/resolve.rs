@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use trapjaw_engine::definition::{Action, Condition, Connection, PluginStanding};
+use trapjaw_engine::definition::{Action, Condition, Connection, PluginStanding, Trigger};
 use trapjaw_engine::plan::TriggerInput;
 use trapjaw_engine::problem::Problem;
 use trapjaw_engine::secret::Secret;
@@ -100,16 +100,25 @@ pub(crate) fn resolve(installation: &Installation, exposed: &Exposed) -> Result<
     if problems.is_empty() { Ok(Resolved { triggers, connections, plugins }) } else { Err(problems) }
 }
 
+/// The plugins that a trigger names, each with the version that it pins.
+pub(crate) fn plugins_of(trigger: &Trigger) -> Vec<(&str, Option<&str>)> {
+    let mut references = Vec::new();
+    collect_conditions(&trigger.when, &mut references);
+    references.extend(trigger.r#do.iter().filter_map(|action: &Action| action.plugin.as_deref()));
+    references.into_iter().map(split_pin).collect()
+}
+
+fn split_pin(reference: &str) -> (&str, Option<&str>) {
+    reference.split_once('@').map_or((reference, None), |(name, pin)| (name, Some(pin)))
+}
+
 /// The versions that triggers pin, by plugin.
 fn pins(installation: &Installation) -> BTreeMap<String, BTreeSet<String>> {
-    let mut references = Vec::new();
-    for trigger in installation.triggers.values() {
-        collect_conditions(&trigger.body.when, &mut references);
-        references.extend(trigger.body.r#do.iter().filter_map(|action: &Action| action.plugin.as_deref()));
-    }
     let mut pins: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (name, version) in references.into_iter().filter_map(|reference| reference.split_once('@')) {
-        pins.entry(name.to_owned()).or_default().insert(version.to_owned());
+    for (name, pin) in installation.triggers.values().flat_map(|trigger| plugins_of(&trigger.body)) {
+        if let Some(version) = pin {
+            pins.entry(name.to_owned()).or_default().insert(version.to_owned());
+        }
     }
     pins
 }
@@ -130,13 +139,16 @@ fn collect_conditions<'a>(conditions: &'a [Condition], references: &mut Vec<&'a 
 mod tests {
     use super::*;
     use crate::config::document::File;
+    use crate::installation::Past;
     use crate::vault::Vault;
     use trapjaw_engine::time::Time;
 
     fn installation(yaml: &str) -> Installation {
         let empty = Installation::default();
-        let drafts = File::read(yaml.as_bytes(), true).unwrap().drafts(&empty, &Exposed::default(), false).unwrap();
-        empty.with(drafts, &"test".into(), Time(0), &Vault::new(&[0; 32])).unwrap().0
+        let drafts =
+            File::read(yaml.as_bytes(), true).ok().unwrap().drafts(&empty, &Exposed::default(), false).ok().unwrap();
+        let by = "test".into();
+        empty.with(drafts, (&by, Time(0)), &Past::new(), &Vault::new(&[0; 32])).ok().unwrap().0
     }
 
     #[test]

@@ -9,15 +9,21 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use serde::Deserialize;
-use trapjaw_connectors::clients::{EgressPolicy, HostPattern};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use trapjaw_connectors::clients::{EgressPolicy, HostPattern, Network};
 use trapjaw_engine::time::parse_span;
 
 use super::placeholder::Exposed;
 use crate::cli::args::{DevArgs, ServeArgs};
 
 /// Where the API listens unless told otherwise: this machine only.
-const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8723);
+pub(crate) const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8723);
+/// The most that a limit on a number of things may be: the memory of any machine ends before.
+const COUNT_MAX: usize = 1_000_000;
+/// The most that a limit on bytes may be.
+const BYTES_MAX: usize = 1 << 40;
 /// The most bytes of the settings file, and of a file that it exposes.
 const FILE_BYTES_MAX: u64 = 256 << 10;
 
@@ -70,14 +76,19 @@ pub(crate) enum LogFormat {
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub(crate) struct Limits {
     /// The most open connections to the API.
+    #[serde(deserialize_with = "read_count")]
     pub(crate) connections: usize,
     /// The most bytes of request bodies that are held at one time.
+    #[serde(deserialize_with = "read_bytes")]
     pub(crate) body_bytes: usize,
     /// The most live streams of events.
+    #[serde(deserialize_with = "read_count")]
     pub(crate) streams: usize,
-    /// The most attempts at one time; the engine's default when absent.
+    /// The most attempts at one time.
+    #[serde(deserialize_with = "read_own_count")]
     pub(crate) attempts: Option<usize>,
-    /// The most memory that open work may take, in bytes; the engine's default when absent.
+    /// About the most bytes of open work in memory; the rest stays in the store.
+    #[serde(deserialize_with = "read_own_bytes")]
     pub(crate) work_bytes: Option<usize>,
 }
 
@@ -87,14 +98,42 @@ impl Default for Limits {
     }
 }
 
-/// The settings file as it is written.
-#[derive(Debug, Default, Deserialize)]
+fn read_count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    read_limit(deserializer, COUNT_MAX)
+}
+
+fn read_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    read_limit(deserializer, BYTES_MAX)
+}
+
+fn read_own_count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
+    read_count(deserializer).map(Some)
+}
+
+fn read_own_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
+    read_bytes(deserializer).map(Some)
+}
+
+/// Reads a limit. With 0 of anything the daemon would start, and then do nothing.
+fn read_limit<'de, D: Deserializer<'de>>(deserializer: D, max: usize) -> Result<usize, D::Error> {
+    let limit = usize::deserialize(deserializer)?;
+    let is_sound = (1..=max).contains(&limit);
+    is_sound.then_some(limit).ok_or_else(|| D::Error::custom(format_args!("1 to {max} is expected, not {limit}")))
+}
+
+/// The settings file as it is written. It has no `Debug`, as there may be a token in it.
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 struct File {
+    /// The directory with all durable state; it is made when it is missing.
     data: Option<PathBuf>,
+    /// Where the API listens: an address of this machine and a port; port 0 takes a free one.
     listen: Option<SocketAddr>,
+    /// The store: `sqlite`, which lives in the data directory.
     store: Option<String>,
+    /// A token that may do everything, for as long as it is set; with it, no first token is made.
     admin_token: Option<String>,
+    /// How long calls, and then attempts, may take to end once the daemon is told to stop.
     grace: Option<String>,
     log: LogFile,
     limits: Limits,
@@ -105,17 +144,20 @@ struct File {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 struct LogFile {
+    /// How log lines look.
     format: Option<LogFormat>,
+    /// What is logged: a level, or levels by module such as `info,trapjaw_engine=debug`.
     filter: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 struct EgressFile {
-    /// Only hosts that match one of these: a host name, or `*.` and one.
+    /// The only hosts that connections may send to: each a host name, or `*.` and one.
     allow: Option<Vec<String>>,
-    /// Whether a connection may say `allow_private`; yes when absent.
-    private: Option<bool>,
+    /// What `allow_private` opens to a connection: every private address with `true`, none with `false`, or only those
+    /// of a list of networks such as `10.1.0.0/16`.
+    private: Option<Value>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -123,7 +165,7 @@ struct EgressFile {
 struct ExposeFile {
     /// Environment variables that definitions may name.
     env: Vec<String>,
-    /// Files that definitions may name, by the name they use.
+    /// Files that definitions may name, by the name that they use.
     files: BTreeMap<String, PathBuf>,
 }
 
@@ -137,7 +179,7 @@ impl Settings {
             data,
             listen: args.listen.or(file.listen).unwrap_or(LISTEN),
             store: read_store(args.store.or(file.store).as_deref())?,
-            admin_token: read_token(args.admin_token.or(file.admin_token))?,
+            admin_token: read_token(args.admin_token.map(|token| token.reveal().to_owned()).or(file.admin_token))?,
             log_format,
             log_filter: args.log.or(file.log.filter).unwrap_or_else(|| "info".into()),
             limits: file.limits,
@@ -175,7 +217,13 @@ fn read_file(path: &Path) -> anyhow::Result<File> {
     let text = read_bounded(path)?;
     let deserializer = yaml_serde::Deserializer::from_str(&text);
     serde_path_to_error::deserialize(deserializer)
-        .map_err(|err| anyhow::anyhow!("{}: {}", err.path(), err.inner()))
+        .map_err(|err| {
+            let (path, message) = (err.path().to_string(), err.inner().to_string());
+            // The reader of YAML names the outer part of the same path once more.
+            let message =
+                message.split_once(": ").filter(|(outer, _)| path.starts_with(outer)).map_or(&*message, |it| it.1);
+            anyhow::anyhow!("{path}: {message}")
+        })
         .with_context(|| format!("read settings file {}", path.display()))
 }
 
@@ -215,7 +263,22 @@ fn read_egress(egress: EgressFile) -> anyhow::Result<EgressPolicy> {
             .with_context(|| format!("read settings: egress.allow: `{text}` is not a host, nor `*.` and a host"))
     };
     let allow = egress.allow.map(|allow| allow.iter().map(read).collect::<anyhow::Result<Vec<_>>>()).transpose()?;
-    Ok(EgressPolicy { allow, private: egress.private.unwrap_or(true) })
+    Ok(EgressPolicy { allow, private: read_private(egress.private)? })
+}
+
+/// Reads the networks that `allow_private` opens; `None` for all that there are.
+fn read_private(private: Option<Value>) -> anyhow::Result<Option<Vec<Network>>> {
+    let read = |item: &Value| {
+        item.as_str().and_then(Network::parse).with_context(|| {
+            format!("read settings: egress.private: {item} is not a network such as 10.1.0.0/16, nor an address")
+        })
+    };
+    match private {
+        None | Some(Value::Bool(true)) => Ok(None),
+        Some(Value::Bool(false)) => Ok(Some(Vec::new())),
+        Some(Value::Array(items)) => items.iter().map(read).collect::<anyhow::Result<_>>().map(Some),
+        Some(_) => bail!("read settings: egress.private: it is neither `true`, `false` nor a list of networks"),
+    }
 }
 
 fn read_grace(grace: Option<&str>) -> anyhow::Result<Duration> {
@@ -274,14 +337,49 @@ mod tests {
         };
         check("nope: 1", "unknown field `nope`");
         check("data: d\nlimits: {nope: 1}", "limits");
+        check("data: d\nlimits: {connections: 0}", "limits.connections: 1 to 1000000 is expected, not 0");
+        check("data: d\nlimits: {attempts: 0}", "limits.attempts: 1 to");
+        check("data: d\nlimits: {streams: 1000001}", "limits.streams: 1 to");
+        check("data: d\nlimits: {connections: 18446744073709551615}", "limits.connections: 1 to");
+        check("data: d\nlimits: {body-bytes: 0}", "limits.body-bytes: 1 to");
+        check("data: d\nlimits: {work-bytes: 0}", "limits.work-bytes: 1 to");
+        check("data: d\nlimits: {work-bytes: -1}", "limits.work-bytes");
         check("listen: 127.0.0.1:0", "no data directory");
         check("data: d\nstore: oracle", "`sqlite` is expected");
         check("data: d\nstore: postgres://x", "`sqlite` only");
         check("data: d\nadmin-token: short", "fewer than 8");
         check("data: d\ngrace: soon", "not a duration");
         check("data: d\negress: {allow: ['*.*.x']}", "egress.allow");
+        check("data: d\negress: {private: maybe}", "egress.private");
+        check("data: d\negress: {private: [10.1.0.1/16]}", "egress.private: \"10.1.0.1/16\" is not a network");
         check("data: d\nexpose: {env: [TRAPJAW_TEST_VARIABLE_THAT_IS_NOT_SET]}", "TRAPJAW_TEST_VARIABLE");
         check("data: d\nexpose: {files: {a: /nonexistent/x}}", "expose.files.a");
+    }
+
+    #[test]
+    fn private_networks_are_all_none_or_a_list() {
+        let check = |private: &str, expected: Option<&[&str]>| {
+            let settings = read(&format!("data: d\negress: {private}"), |_| ()).unwrap();
+            let expected = expected.map(|all| all.iter().map(|text| Network::parse(text).unwrap()).collect());
+            assert_eq!(settings.egress.private, expected, "{private}");
+        };
+        check("{}", None);
+        check("{private: true}", None);
+        check("{private: false}", Some(&[]));
+        check("{private: []}", Some(&[]));
+        check("{private: [10.1.0.0/16, 'fd00::/8', 192.168.7.7]}", Some(&["10.1.0.0/16", "fd00::/8", "192.168.7.7"]));
+    }
+
+    #[test]
+    fn what_is_deployed_listens_where_clients_look() {
+        let port = format!(":{}", LISTEN.port());
+        for text in [
+            include_str!("../../../../docs/deploy/Dockerfile"),
+            include_str!("../../../../docs/deploy/trapjaw.service"),
+            include_str!("../../../../README.md"),
+        ] {
+            assert!(text.contains(&port) && !text.contains(":8080"), "{text}");
+        }
     }
 
     #[test]
