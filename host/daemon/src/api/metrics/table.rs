@@ -13,6 +13,7 @@ pub(crate) struct Metric {
     /// Its name. A counter's ends in `_total`; a unit that is not a mere number stands in it.
     pub(crate) name: &'static str,
     /// What is counted.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the generated reference shows it"))]
     pub(crate) unit: &'static str,
     /// What it says, in a sentence.
     pub(crate) help: &'static str,
@@ -50,6 +51,7 @@ pub(crate) struct Label {
     /// Its name.
     pub(crate) name: &'static str,
     /// Its values; none where they are names that users gave.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the generated reference shows it"))]
     pub(crate) values: &'static [&'static str],
 }
 
