@@ -28,6 +28,8 @@ pub(crate) struct Lane {
 /// The pool has room for one instance a place, beside those that wait. So whoever holds a place has at most one room at
 /// a time, and it is gone before the place is: declare the place first.
 pub(crate) struct Place<'a> {
+    /// When it was taken: the call's time begins then.
+    pub(crate) since: Instant,
     until: Instant,
     _running: Counted<'a>,
     _permit: SemaphorePermit<'a>,
@@ -79,7 +81,7 @@ impl Lane {
         (self.n_running.load(Ordering::Relaxed), self.n_waiting.load(Ordering::Relaxed))
     }
 
-    /// A place for one call, once there is one. The call's time begins now.
+    /// A place for one call, once there is one.
     pub(crate) async fn take_place(&self) -> Place<'_> {
         let permit = match self.places.try_acquire() {
             Ok(permit) => permit,
@@ -88,7 +90,8 @@ impl Lane {
                 self.places.acquire().await.expect("the semaphore is never closed")
             }
         };
-        Place { until: Instant::now() + self.limits.wall, _running: Counted::new(&self.n_running), _permit: permit }
+        let since = Instant::now();
+        Place { since, until: since + self.limits.wall, _running: Counted::new(&self.n_running), _permit: permit }
     }
 
     /// A room whose guest is limited before any of its code can run: start functions run at instantiation.

@@ -1,6 +1,6 @@
 //! What a store holds for its guest: its WASI, its limits, its log, and its doors.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use trapjaw_engine::ports::{Activity, CallLog, Failure, Hands, LogLevel, LogLine, Past};
@@ -61,7 +61,8 @@ pub(crate) struct Doors {
 impl Doors {
     /// Those of a guest that nobody calls.
     fn shut() -> Self {
-        Self::of_condition(Arc::default(), Arc::default(), Arc::new(Nowhere))
+        static NOWHERE: LazyLock<Arc<Nowhere>> = LazyLock::new(|| Arc::new(Nowhere));
+        Self::of_condition(Arc::default(), Arc::default(), Arc::<Nowhere>::clone(&NOWHERE))
     }
 
     pub(crate) fn of_condition(trigger: Arc<str>, subject: Arc<str>, past: Arc<dyn Past>) -> Self {

@@ -6,7 +6,6 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use async_trait::async_trait;
 use trapjaw_engine::ports::{Activity, CallError, Failure, JudgeCall, Past, Report, Verdict};
@@ -82,7 +81,7 @@ impl Hearing<'_> {
 
     /// Asks an instance that waits; a fresh one where none does, or where the answer is to be repeated.
     async fn ask_again(&self, version: &Version, pool: &WarmPool<Witness>) -> Report<Verdict> {
-        let Some(mut witness) = pool.take(version, self.call, Instant::now()) else {
+        let Some(mut witness) = pool.take(version, self.call, self.place.since) else {
             pool.n_fresh.fetch_add(1, Ordering::Relaxed);
             let mut witness = self.fresh_witness();
             let said = self.ask(&mut witness).await;
@@ -148,7 +147,7 @@ impl Hearing<'_> {
         let may_wait = said.is_whole && is_small && witness.n_calls < version.uses();
         if may_wait {
             guest.rest();
-            pool.put(version, self.call, witness, Instant::now());
+            pool.put(version, self.call, witness, self.place.since);
         }
         may_wait
     }

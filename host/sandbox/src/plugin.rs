@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use serde::de::IgnoredAny;
@@ -82,7 +83,7 @@ impl Plugin for Linked {
         let lane = &self.sandbox.actions;
         let doors = Doors::of_action(Arc::clone(&call.trigger), Arc::clone(&call.subject), hands, lane.limits());
         let place = lane.take_place().await;
-        let mut room = lane.open(Guest::new(WasiOf::Action(call.now), lane.limits(), doors));
+        let mut room = lane.open(Guest::new(WasiOf::Action(call.now, Instant::now()), lane.limits(), doors));
         let answer = lane.call(&place, &room.meter, act(pre, &call, &mut room.store)).await;
         Report { answer: answer.and_then(read), log: room.store.data_mut().take_log(), cpu: room.meter.so_far() }
     }

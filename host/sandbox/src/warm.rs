@@ -6,8 +6,9 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use trapjaw_engine::ports::JudgeCall;
 
 use crate::gauges::WarmGauges;
@@ -16,7 +17,8 @@ use crate::gauges::WarmGauges;
 pub(crate) const IDLE_MAX: usize = 16;
 /// The most memory of an instance that is kept, its memories together. Python holds 13 MB.
 pub(crate) const BYTES_MAX: usize = 32 << 20;
-/// How long an instance waits; the next call after that frees it, whichever plugin it is of.
+/// How long an instance waits, from the beginning of the call before. The next call frees it then, whichever plugin that
+/// is of.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// The most calls that an instance may be made for.
 pub(crate) const USES_MAX: u32 = 10_000;
@@ -40,6 +42,7 @@ struct Idle<R> {
     version: u64,
     trigger: Arc<str>,
     config: Arc<str>,
+    /// When the call before began.
     since: Instant,
 }
 

@@ -31,8 +31,8 @@ const STEP_NS: u64 = 1_000;
 pub(crate) enum WasiOf {
     /// A condition's: virtual.
     Condition(JudgeCall),
-    /// An action's: real, from this time on.
-    Action(Time),
+    /// An action's: real, from this time on, which it was at that instant.
+    Action(Time, Instant),
 }
 
 /// The WASI of one guest.
@@ -44,7 +44,6 @@ pub(crate) struct Wasi {
     monotonic: Arc<AtomicU64>,
     stderr: Stderr,
     call: Option<WasiOf>,
-    began: Instant,
     made: Option<WasiCtx>,
 }
 
@@ -53,20 +52,19 @@ impl Wasi {
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
         let (monotonic, stderr) = (Arc::default(), Stderr::default());
-        Self { table, monotonic, stderr, call: Some(of), began: Instant::now(), made: None }
+        Self { table, monotonic, stderr, call: Some(of), made: None }
     }
 
     /// Lets go of all that the call was given.
     pub(crate) fn rest(&mut self) {
         (self.call, self.made) = (None, None);
-        self.stderr.clear();
     }
 
     /// Begins another call of the guest: its clocks and its randomness are those of a new guest.
     pub(crate) fn renew(&mut self, of: WasiOf) {
-        self.rest();
-        (self.call, self.began) = (Some(of), Instant::now());
+        (self.call, self.made) = (Some(of), None);
         self.monotonic.store(0, Ordering::Relaxed);
+        self.stderr.clear();
     }
 
     /// What the guest wrote to standard error, shortened and escaped.
@@ -77,16 +75,16 @@ impl Wasi {
 
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let Wasi { table, monotonic, stderr, call, began, made } = &mut self.wasi;
+        let Wasi { table, monotonic, stderr, call, made } = &mut self.wasi;
         let ctx = made.get_or_insert_with(|| {
             let of = call.as_ref().expect("a guest runs only while it is called");
-            make(of, *began, monotonic, stderr)
+            make(of, monotonic, stderr)
         });
         WasiCtxView { ctx, table }
     }
 }
 
-fn make(of: &WasiOf, began: Instant, monotonic: &Arc<AtomicU64>, stderr: &Stderr) -> WasiCtx {
+fn make(of: &WasiOf, monotonic: &Arc<AtomicU64>, stderr: &Stderr) -> WasiCtx {
     let mut builder = WasiCtx::builder();
     builder.stderr(stderr.clone()).allow_tcp(false).allow_udp(false).max_random_size(RANDOM_BYTES_MAX);
     match of {
@@ -99,8 +97,8 @@ fn make(of: &WasiOf, began: Instant, monotonic: &Arc<AtomicU64>, stderr: &Stderr
                 .insecure_random(dice.other())
                 .secure_random(dice);
         }
-        WasiOf::Action(now) => {
-            builder.wall_clock(WallClock { from: *now, began: Some(began) });
+        WasiOf::Action(now, began) => {
+            builder.wall_clock(WallClock { from: *now, began: Some(*began) });
         }
     }
     builder.build()
@@ -220,7 +218,7 @@ mod tests {
     #[tokio::test]
     async fn there_is_no_way_out() {
         let doors = Doors::of_condition("t".into(), "".into(), Arc::new(Nothing));
-        let mut guest = Guest::new(WasiOf::Action(Time(0)), &Limits::ACTION, doors);
+        let mut guest = Guest::new(WasiOf::Action(Time(0), Instant::now()), &Limits::ACTION, doors);
         assert!(guest.sockets().create_tcp_socket(IpAddressFamily::Ipv4).is_err());
         assert!(guest.sockets().create_udp_socket(IpAddressFamily::Ipv6).await.is_err());
         let network = guest.sockets().instance_network().unwrap();
