@@ -118,7 +118,7 @@ async fn what_is_dead(bench: &Bench) {
     assert_eq!(moved, json!({"count": dead.len()}));
 
     let second = bench.deliveries("/second", 1).await.remove(0);
-    assert_eq!((second.json(), second.id), (json!({"second": {"of": 2}}), key(&chain, 1)));
+    assert_eq!((second.json(), second.id), (json!({"second": {"of": 3}}), key(&chain, 1)));
     let third = bench.deliveries("/third", 1).await.remove(0);
     assert_eq!(third.json()["got"]["body"]["id"], "ü-7", "the stored output of the first action");
     bench.run(text(&chain["event_id"]), &["succeeded"]).await;

@@ -108,11 +108,17 @@ async fn ends(bench: &Bench) -> anyhow::Result<()> {
 
     let said = || Reply::Full(200, vec![("content-type", "application/json".into())], r#"{"id": "ü-7"}"#.into());
     let gone = || Reply::Full(410, Vec::new(), "gone for good".into());
-    bench.receiver.script("/first", [said(), said()]);
+    bench.receiver.script("/first", [said(), said(), said()]);
     let event = publish(bench, "chain", "chain-1", &json!({"of": 1})).await?;
     bench.run(&event, &["succeeded"]).await;
     bench.receiver.script("/second", [gone()]);
     let event = publish(bench, "chain", "chain-2", &json!({"of": 2})).await?;
+    let dropped = bench.run(&event, &["dead"]).await;
+    // What needs a dropped task is cancelled without an attempt.
+    let task = dropped["tasks"][1]["id"].as_str().context("read the id of a task")?;
+    bench.post(&format!("/v1/tasks/{task}/cancel")).await;
+    bench.receiver.script("/second", [gone()]);
+    let event = publish(bench, "chain", "chain-3", &json!({"of": 3})).await?;
     bench.run(&event, &["dead"]).await;
     // The chat is told, and the audit refuses: one recorded send, and a dead letter.
     bench.receiver.script("/audit", [gone()]);
